@@ -1,0 +1,350 @@
+//! The routes of a cluster as methods, each under one deadline over all its attempts.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use synckairos_protocol::{
+    error::Effect,
+    ids::SessionId,
+    session::NewSession,
+    wire::{
+        create::SwitchBody,
+        rest::{Envelope, NodeAnswer, SessionState, SwitchResult, TimeAnswer},
+    },
+};
+
+use crate::{
+    error::{ClientError, Failure},
+    nodes::Nodes,
+    pace, requests,
+    retry::{self, Next},
+    transport::{Call, Nature, RawAnswer, Transport},
+};
+
+/// Where the cluster is and how long to try.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Base URLs, `http://host:port`; the first is asked first. Any node answers any request.
+    pub nodes: Vec<String>,
+    /// Longest time that one call takes, all its attempts and pauses together. Default 15 s.
+    pub deadline: Duration,
+    /// Longest time that one attempt takes. Default 7 s: a node gives up after 5 s itself and
+    /// says what may have happened, which is better than not to know.
+    pub attempt_timeout: Duration,
+    /// Longest time that it takes to connect. Default 1 s.
+    pub connect_timeout: Duration,
+    /// Attempts of one call; 1 sends everything once. Default 30.
+    pub attempts_max: u32,
+}
+
+impl Config {
+    /// These nodes, and the defaults.
+    pub fn new(nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            nodes: nodes.into_iter().map(Into::into).collect(),
+            deadline: Duration::from_secs(15),
+            attempt_timeout: Duration::from_secs(7),
+            connect_timeout: Duration::from_secs(1),
+            attempts_max: 30,
+        }
+    }
+}
+
+/// The client cannot be made like this.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("there are no nodes")]
+    NoNodes,
+    #[error("{url:?} is no base URL of a node: {reason}")]
+    InvalidUrl { url: String, reason: String },
+    #[error("the HTTP transport cannot be made")]
+    Transport(#[source] reqwest::Error),
+}
+
+/// A cluster. Cheap to clone; clones share connections and know together which node works.
+///
+/// Every method fails with [`ClientError`], which says whether the request may have taken effect
+/// all the same. One whose future is dropped before it is done may have taken effect.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) nodes: Nodes,
+    transport: Transport,
+}
+
+impl Client {
+    /// Connects to nobody yet.
+    ///
+    /// # Errors
+    /// There are no nodes, or a URL is none.
+    pub fn new(config: Config) -> Result<Self, SettingsError> {
+        let nodes = Nodes::new(&config.nodes)?;
+        let transport = Transport::new(&config)?;
+        Ok(Self { inner: Arc::new(Inner { config, nodes, transport }) })
+    }
+
+    /// Creates a session; answers with it, too, where an identical one is there and has not
+    /// started. Sent again where the fate of an attempt is unknown.
+    ///
+    /// # Errors
+    /// `SESSION_EXISTS` after attempts of unknown effect can be about the session made by one of
+    /// them, if somebody has started it since.
+    pub async fn create(&self, new: &NewSession) -> Result<SessionState, ClientError> {
+        let body = requests::create_body(new).map_err(|error| self.unwritable(error))?;
+        let path = String::from("/v1/sessions");
+        let nature = Nature::Repeatable;
+        self.session(Call { method: Method::POST, path, body: Some(body), nature }).await
+    }
+
+    /// The session as of its last change. See [`crate::project`] for the time left now.
+    pub async fn get(&self, session: SessionId) -> Result<SessionState, ClientError> {
+        self.session(Call::read(format!("/v1/sessions/{session}"))).await
+    }
+
+    /// Starts the clock of a pending session.
+    pub async fn start(
+        &self,
+        session: SessionId,
+        expected_version: Option<u64>,
+    ) -> Result<SessionState, ClientError> {
+        self.transition(session, "start", expected_version).await
+    }
+
+    /// Ends the active participant's cycle and begins the next one's.
+    ///
+    /// With `expected_version` it is safe to send again by hand after an unknown effect: it
+    /// cannot happen twice.
+    pub async fn switch(
+        &self,
+        session: SessionId,
+        body: SwitchBody,
+    ) -> Result<SwitchResult, ClientError> {
+        let body = requests::switch_body(body).map_err(|error| self.unwritable(error))?;
+        let call = command(session, "switch", body);
+        let Envelope { data } = self.call(&call, from_json).await?;
+        Ok(data)
+    }
+
+    /// Stops the running clock.
+    pub async fn pause(
+        &self,
+        session: SessionId,
+        expected_version: Option<u64>,
+    ) -> Result<SessionState, ClientError> {
+        self.transition(session, "pause", expected_version).await
+    }
+
+    /// Lets the stopped clock run again.
+    pub async fn resume(
+        &self,
+        session: SessionId,
+        expected_version: Option<u64>,
+    ) -> Result<SessionState, ClientError> {
+        self.transition(session, "resume", expected_version).await
+    }
+
+    /// Ends the session.
+    pub async fn complete(
+        &self,
+        session: SessionId,
+        expected_version: Option<u64>,
+    ) -> Result<SessionState, ClientError> {
+        self.transition(session, "complete", expected_version).await
+    }
+
+    /// Removes the session; succeeds, too, where there is none. Sent again where the fate of an
+    /// attempt is unknown, so an id should not be used again soon after.
+    pub async fn delete(&self, session: SessionId) -> Result<(), ClientError> {
+        let path = format!("/v1/sessions/{session}");
+        let nature = Nature::Repeatable;
+        let call = Call { method: Method::DELETE, path, body: None, nature };
+        self.call(&call, |_| Ok(())).await
+    }
+
+    /// Cluster time. See [`Client::clock`] for one that is corrected for the way.
+    pub async fn time(&self) -> Result<TimeAnswer, ClientError> {
+        self.call(&Call::read(String::from("/v1/time")), from_json).await
+    }
+
+    /// The nodes one by one, in the order of [`Config::nodes`].
+    pub fn nodes(&self) -> impl Iterator<Item = NodeHandle<'_>> {
+        self.inner.nodes.urls().iter().map(|url| NodeHandle { client: &self.inner, url })
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    async fn transition(
+        &self,
+        session: SessionId,
+        verb: &str,
+        expected_version: Option<u64>,
+    ) -> Result<SessionState, ClientError> {
+        self.session(command(session, verb, requests::version_body(expected_version))).await
+    }
+
+    async fn session(&self, call: Call) -> Result<SessionState, ClientError> {
+        let Envelope { data } = self.call(&call, from_json).await?;
+        Ok(data)
+    }
+
+    fn unwritable(&self, error: serde_json::Error) -> ClientError {
+        let node = self.inner.nodes.url(self.inner.nodes.preferred());
+        ClientError::new(Failure::Unwritable(error), Effect::None, node, 0)
+    }
+
+    /// Sends `call` until it is answered, it must not be sent again, or the time is up.
+    async fn call<T>(
+        &self,
+        call: &Call,
+        decode: fn(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, ClientError> {
+        let Inner { config, nodes, transport } = &*self.inner;
+        let deadline = Instant::now() + config.deadline;
+        let (mut node, mut attempts, mut pauses, mut failed_in_a_row) =
+            (nodes.preferred(), 0, 0, 0_usize);
+        let mut effect = Effect::None;
+        loop {
+            attempts += 1;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = config.attempt_timeout.min(left.max(Duration::from_millis(1)));
+            let answer = transport.send(nodes.url(node), call, timeout).await;
+            let failure = match answer.and_then(|answer| answer.into_value(decode)) {
+                Ok(value) => {
+                    nodes.worked(node);
+                    return Ok(value);
+                }
+                Err(failure) => failure,
+            };
+            if retry::effect_of(&failure, call.nature) == Effect::Unknown {
+                effect = Effect::Unknown;
+            }
+            let asked = nodes.url(node);
+            let pause = match retry::next(&failure, call.nature) {
+                Next::GiveUp => return Err(ClientError::new(failure, effect, asked, attempts)),
+                Next::Elsewhere => {
+                    nodes.failed(node);
+                    node = nodes.after(node);
+                    failed_in_a_row += 1;
+                    // Once round, and again only after a while.
+                    failed_in_a_row.is_multiple_of(nodes.count()).then(|| pace::pause(pauses))
+                }
+                Next::Later(asked_for) => {
+                    Some(pace::pause(pauses).max(asked_for.unwrap_or_default()))
+                }
+            };
+            let until = Instant::now() + pause.unwrap_or_default();
+            if config.attempts_max <= attempts || deadline <= until {
+                return Err(ClientError::new(failure, effect, asked, attempts));
+            }
+            tracing::debug!(node = asked, attempts, %failure, "request is sent again");
+            if pause.is_some() {
+                pauses += 1;
+                tokio::time::sleep_until(until.into()).await;
+            }
+        }
+    }
+}
+
+fn command(session: SessionId, verb: &str, body: Option<Vec<u8>>) -> Call {
+    let path = format!("/v1/sessions/{session}/{verb}");
+    Call { method: Method::POST, path, body, nature: Nature::Once }
+}
+
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(body)
+}
+
+/// One node, asked for itself: once, and nobody else in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeHandle<'a> {
+    client: &'a Inner,
+    url: &'a str,
+}
+
+/// Whether a node can serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// The node's own words for what is missing.
+    NotReady(String),
+}
+
+impl NodeHandle<'_> {
+    /// Base URL.
+    pub fn url(&self) -> &str {
+        self.url
+    }
+
+    /// Does the process answer?
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn health(&self) -> Result<(), ClientError> {
+        self.ask("/health", |_| Ok(())).await
+    }
+
+    /// Can the node serve requests now?
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn ready(&self) -> Result<Readiness, ClientError> {
+        let answer = self.send("/ready").await?;
+        if answer.status != 503 {
+            return self.value(answer, |_| Ok(Readiness::Ready));
+        }
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let reason = body.get("error").and_then(serde_json::Value::as_str).unwrap_or("no reason");
+        Ok(Readiness::NotReady(reason.to_owned()))
+    }
+
+    /// What the node knows of itself and of its leader.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn info(&self) -> Result<NodeAnswer, ClientError> {
+        self.ask("/v1/node", from_json).await
+    }
+
+    async fn ask<T>(
+        &self,
+        path: &str,
+        decode: fn(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, ClientError> {
+        let answer = self.send(path).await?;
+        self.value(answer, decode)
+    }
+
+    async fn send(&self, path: &str) -> Result<RawAnswer, ClientError> {
+        let call = Call::read(path.to_owned());
+        let timeout = self.client.config.attempt_timeout;
+        let answer = self.client.transport.send(self.url, &call, timeout).await;
+        answer.map_err(|failure| self.error(failure))
+    }
+
+    fn value<T>(
+        &self,
+        answer: RawAnswer,
+        decode: fn(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, ClientError> {
+        answer.into_value(decode).map_err(|failure| self.error(failure))
+    }
+
+    fn error(&self, failure: Failure) -> ClientError {
+        ClientError::new(failure, Effect::None, self.url, 1)
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

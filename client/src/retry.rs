@@ -1,0 +1,121 @@
+//! When a failed request is sent again, and to whom: never where its effect is unknown, unless
+//! doing it twice is the same as doing it once.
+
+use std::time::Duration;
+
+use synckairos_protocol::error::{Effect, Kind};
+
+use crate::{
+    error::{ErrorKind, Failure},
+    transport::Nature,
+};
+
+/// What to do after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    GiveUp,
+    /// Another node may do better, at once.
+    Elsewhere,
+    /// The same node, after the pause it asked for or one of ours.
+    Later(Option<Duration>),
+}
+
+pub(crate) fn next(failure: &Failure, nature: Nature) -> Next {
+    let effect = effect_of(failure, nature);
+    if effect == Effect::Unknown && nature == Nature::Once {
+        return Next::GiveUp;
+    }
+    match failure.kind() {
+        ErrorKind::Unreachable | ErrorKind::Unanswered => Next::Elsewhere,
+        ErrorKind::Service(kind) => after_refusal(kind, failure.retry_after()),
+        ErrorKind::UnknownService | ErrorKind::Unreadable | ErrorKind::InvalidRequest => {
+            Next::GiveUp
+        }
+    }
+}
+
+/// What the attempt may have done, given what it asked for.
+pub(crate) fn effect_of(failure: &Failure, nature: Nature) -> Effect {
+    match nature {
+        Nature::Read => Effect::None,
+        Nature::Repeatable | Nature::Once => failure.effect(),
+    }
+}
+
+fn after_refusal(kind: Kind, retry_after: Option<Duration>) -> Next {
+    match kind {
+        Kind::NoLeader
+        | Kind::ShuttingDown
+        | Kind::StorageUnavailable
+        | Kind::LeadershipLost
+        | Kind::NetworkTimeout
+        | Kind::Internal => Next::Elsewhere,
+        Kind::Overloaded | Kind::RateLimitExceeded => Next::Later(retry_after),
+        // A conflict is for the caller to look at: what it wanted may not be wanted any more.
+        Kind::ConcurrentModification
+        | Kind::Validation
+        | Kind::ParticipantNotFound
+        | Kind::InvalidSessionState
+        | Kind::ParticipantExpired
+        | Kind::Unauthenticated
+        | Kind::PermissionDenied
+        | Kind::SessionNotFound
+        | Kind::NotFound
+        | Kind::MethodNotAllowed
+        | Kind::SessionExists
+        | Kind::PayloadTooLarge
+        | Kind::CapacityExceeded
+        | Kind::PushUnavailable => Next::GiveUp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synckairos_protocol::wire::problem::Problem;
+
+    use super::*;
+
+    fn refused(kind: Kind) -> Failure {
+        let problem = Box::new(Problem::new(kind, "no").error);
+        Failure::Refused { status: kind.meaning().status, problem, retry_after: None }
+    }
+
+    #[test]
+    fn nothing_of_unknown_effect_is_sent_twice() {
+        for kind in Kind::ALL {
+            let failure = refused(*kind);
+            if failure.effect() == Effect::Unknown {
+                assert_eq!(next(&failure, Nature::Once), Next::GiveUp, "{kind:?}");
+            }
+            assert_eq!(effect_of(&failure, Nature::Read), Effect::None);
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_answer() {
+        let table = [
+            (Kind::NoLeader, Nature::Once, Next::Elsewhere),
+            (Kind::ShuttingDown, Nature::Once, Next::Elsewhere),
+            (Kind::Overloaded, Nature::Once, Next::Later(None)),
+            (Kind::ConcurrentModification, Nature::Once, Next::GiveUp),
+            (Kind::ConcurrentModification, Nature::Repeatable, Next::GiveUp),
+            (Kind::LeadershipLost, Nature::Once, Next::GiveUp),
+            (Kind::LeadershipLost, Nature::Repeatable, Next::Elsewhere),
+            (Kind::NetworkTimeout, Nature::Read, Next::Elsewhere),
+            (Kind::SessionNotFound, Nature::Read, Next::GiveUp),
+        ];
+        for (kind, nature, expected) in table {
+            assert_eq!(next(&refused(kind), nature), expected, "{kind:?} {nature:?}");
+        }
+    }
+
+    #[test]
+    fn answers_that_are_not_ours_are_judged_by_their_status() {
+        let table = [(200, Effect::Unknown), (404, Effect::None), (502, Effect::Unknown)];
+        for (status, effect) in table {
+            let failure = Failure::Unreadable { status, reason: String::from("nonsense") };
+            assert_eq!(failure.effect(), effect, "{status}");
+            assert_eq!(next(&failure, Nature::Repeatable), Next::GiveUp, "{status}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What must hold between settings before a node may start.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use super::Config;
+
+/// The configuration contradicts itself. The message says what to change.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CheckError {
+    #[error("node.id is not set; give this node a number from 1 that no other node has")]
+    NoNodeId,
+    #[error("node.data_dir is not set; name a directory that this node alone writes to")]
+    NoDataDir,
+    #[error("cluster.id is {0:?}; it must be a UUID in lower case, the same on every node")]
+    ClusterId(String),
+    #[error("cluster.members names node {0} twice; every node needs an id of its own")]
+    TwoWithOneId(u64),
+    #[error("cluster.members gives {0} to two nodes; every node needs an address of its own")]
+    TwoAtOneAddress(String),
+    #[error("cluster.members does not name node {0}; add this node to the list")]
+    NotAMember(u64),
+    #[error("cluster.members has {0} nodes; a cluster is founded by 1, 3, 5 or 7")]
+    MemberCount(usize),
+    #[error("{key} is not set; `synckairos dev` makes certificates, or use your own authority's")]
+    NoFile { key: &'static str },
+    #[error("{key} is {path}, which does not exist; check the path")]
+    Missing { key: &'static str, path: PathBuf },
+}
+
+impl Config {
+    pub(super) fn check(&self) -> Result<(), CheckError> {
+        if self.node.id == 0 {
+            return Err(CheckError::NoNodeId);
+        }
+        if self.node.data_dir.as_os_str().is_empty() {
+            return Err(CheckError::NoDataDir);
+        }
+        self.check_cluster()?;
+        let files = [
+            ("peer.ca", &self.peer.ca),
+            ("peer.certificate", &self.peer.certificate),
+            ("peer.key", &self.peer.key),
+        ];
+        for (key, path) in files {
+            if path.as_os_str().is_empty() {
+                return Err(CheckError::NoFile { key });
+            }
+            if !path.exists() {
+                return Err(CheckError::Missing { key, path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_cluster(&self) -> Result<(), CheckError> {
+        let id = &self.cluster.id;
+        if uuid::Uuid::parse_str(id).map_or(true, |parsed| parsed.to_string() != *id) {
+            return Err(CheckError::ClusterId(id.clone()));
+        }
+        let mut ids = BTreeSet::new();
+        // UDP and TCP: a node may have both under one number.
+        let (mut peers, mut clients) = (BTreeSet::new(), BTreeSet::new());
+        for member in &self.cluster.members {
+            if !ids.insert(member.id) {
+                return Err(CheckError::TwoWithOneId(member.id));
+            }
+            if !peers.insert(&member.peer) {
+                return Err(CheckError::TwoAtOneAddress(member.peer.clone()));
+            }
+            if !clients.insert(&member.http) {
+                return Err(CheckError::TwoAtOneAddress(member.http.clone()));
+            }
+        }
+        if !ids.contains(&self.node.id) {
+            return Err(CheckError::NotAMember(self.node.id));
+        }
+        if !matches!(ids.len(), 1 | 3 | 5 | 7) {
+            return Err(CheckError::MemberCount(ids.len()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MemberConfig;
+
+    fn member(id: u64, port: u16) -> MemberConfig {
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        MemberConfig { id, peer: address(port), http: address(port + 1) }
+    }
+
+    fn three() -> Config {
+        let mut config = Config::default();
+        config.node.id = 1;
+        config.cluster.id = String::from("0192f0c4-5b7a-7c31-9f6e-3f3a3f0f7a10");
+        config.cluster.members = vec![member(1, 10), member(2, 20), member(3, 30)];
+        config
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_work_is_refused() {
+        assert_eq!(three().check_cluster(), Ok(()));
+        let refused = |change: fn(&mut Config), expected: CheckError| {
+            let mut config = three();
+            change(&mut config);
+            assert_eq!(config.check_cluster(), Err(expected));
+        };
+        refused(|config| config.cluster.members[2].id = 2, CheckError::TwoWithOneId(2));
+        refused(
+            |config| config.cluster.members[2].peer = String::from("127.0.0.1:10"),
+            CheckError::TwoAtOneAddress(String::from("127.0.0.1:10")),
+        );
+        refused(|config| config.node.id = 4, CheckError::NotAMember(4));
+        refused(|config| drop(config.cluster.members.pop()), CheckError::MemberCount(2));
+        refused(
+            |config| config.cluster.id = String::from("mine"),
+            CheckError::ClusterId(String::from("mine")),
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! Routes about the node itself: health, readiness, time, metrics, its place in the cluster.
+
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+use synckairos_protocol::wire::rest::{NodeAnswer, TimeAnswer};
+
+use super::{AppState, Edge, reply::Reply};
+use crate::{sessions::NodeStatus, telemetry::sampler};
+
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The process answers, whatever the cluster does.
+pub(super) fn health() -> Reply {
+    Reply::json(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+/// Can this node serve, or what is missing?
+pub(super) fn ready(readiness: Result<(), String>) -> Reply {
+    match readiness {
+        Ok(()) => Reply::json(StatusCode::OK, &json!({"status": "ready"})),
+        Err(error) => Reply::json(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({"status": "not_ready", "error": error}),
+        ),
+    }
+}
+
+pub(super) fn time(edge: Edge<'_>) -> Reply {
+    Reply::json(StatusCode::OK, &TimeAnswer::at(edge.clock.estimate()))
+}
+
+pub(super) fn node(status: NodeStatus) -> Reply {
+    Reply::json(
+        StatusCode::OK,
+        &NodeAnswer {
+            node_id: status.node_id,
+            role: String::from(status.role),
+            term: status.term,
+            leader_id: status.leader_id,
+            leader_http: status.leader_http,
+            last_log: status.last_log,
+            applied: status.applied,
+            version: String::from(env!("CARGO_PKG_VERSION")),
+        },
+    )
+}
+
+/// All metrics; what is a state rather than an event is read at this moment.
+pub(super) fn metrics(state: &AppState) -> Reply {
+    sampler::sample(&state.metrics, &state.sessions, &state.clock);
+    match state.metrics.render() {
+        Ok(text) => Reply::typed(StatusCode::OK, HeaderValue::from_static(METRICS_TYPE), text),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be rendered");
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            Reply::typed(StatusCode::INTERNAL_SERVER_ERROR, plain, "metrics cannot be rendered")
+        }
+    }
+}

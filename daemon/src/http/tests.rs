@@ -1,0 +1,271 @@
+//! Requests up to the session: everything that needs no cluster.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::body::Body;
+use flate2::{Compression, write::GzEncoder};
+use http::{Method, Request, StatusCode, header};
+use serde_json::{Value, json};
+use synckairos_protocol::{command::Intent, time::Millis};
+
+use super::{
+    Edge,
+    edge::{Step, approach},
+    reply::Reply,
+    sessions::Action,
+    settings::HttpSettings,
+};
+use crate::{admission::Limits, raft::clock::ClusterClock};
+
+const SESSION: &str = "123e4567-e89b-12d3-a456-426614174000";
+const BOB: &str = "223e4567-e89b-12d3-a456-426614174002";
+const JSON: &str = "application/json";
+
+/// A node's edge, without a node behind it.
+struct Stage {
+    clock: ClusterClock,
+    limits: Limits,
+    settings: HttpSettings,
+}
+
+impl Stage {
+    fn new(settings: HttpSettings) -> Self {
+        Self { clock: ClusterClock::default(), limits: Limits::new(&settings), settings }
+    }
+
+    fn unlimited() -> Self {
+        let settings = HttpSettings::default();
+        Self::new(HttpSettings { rate_limit_general: 0, rate_limit_switch: 0, ..settings })
+    }
+
+    async fn send(&self, request: Request<Body>) -> Step {
+        let edge = Edge {
+            clock: &self.clock,
+            limits: &self.limits,
+            settings: &self.settings,
+            now: Millis::new(5_000),
+        };
+        let (head, body) = request.into_parts();
+        approach(edge, IpAddr::V4(Ipv4Addr::LOCALHOST), &head, body).await
+    }
+
+    async fn call(&self, method: Method, path: &str, content_type: &str, body: &[u8]) -> Step {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::CONTENT_TYPE, content_type)
+            .header(header::CONTENT_LENGTH, body.len())
+            .body(Body::from(body.to_vec()))
+            .unwrap();
+        self.send(request).await
+    }
+
+    async fn answer(&self, method: Method, path: &str, body: &str) -> Reply {
+        match self.call(method, path, JSON, body.as_bytes()).await {
+            Step::Answered(reply) => reply,
+            Step::Node | Step::Session(..) => panic!("{path} was passed on"),
+        }
+    }
+
+    async fn intent(&self, path: &str, content_type: &str, body: &[u8]) -> Intent {
+        match self.call(Method::POST, path, content_type, body).await {
+            Step::Session(Action::Propose(intent), _) => intent,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+fn switch_path() -> String {
+    format!("/v1/sessions/{SESSION}/switch")
+}
+
+fn error(reply: &Reply) -> Value {
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
+    body["error"].clone()
+}
+
+#[tokio::test]
+async fn wrong_bodies_are_the_senders_fault() {
+    let stage = Stage::unlimited();
+    let large = format!("[{}]", " ".repeat(1_100_000));
+    let table = [
+        ("{", 400, "VALIDATION_ERROR"),
+        ("null", 400, "VALIDATION_ERROR"),
+        ("7", 400, "VALIDATION_ERROR"),
+        ("\"text\"", 400, "VALIDATION_ERROR"),
+        ("  ", 400, "VALIDATION_ERROR"),
+        (large.as_str(), 413, "PAYLOAD_TOO_LARGE"),
+    ];
+    for (body, status, code) in table {
+        for path in ["/v1/sessions", "/health", "/nowhere"] {
+            let reply = stage.answer(Method::POST, path, body).await;
+            assert_eq!(reply.status.as_u16(), status, "{path} {:.20}", body);
+            assert_eq!(error(&reply)["code"], code);
+            assert_eq!(error(&reply)["effect"], "none");
+            assert!(!reply.headers.contains_key("ratelimit-limit"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_announced_json_is_a_body() {
+    let stage = Stage::unlimited();
+    let named = format!(r#"{{"next_participant_id":"{BOB}"}}"#);
+    let next = BOB.parse().ok();
+    let table = [
+        (JSON, named.as_bytes(), next),
+        ("application/json; charset=UTF-8", named.as_bytes(), next),
+        ("text/plain", named.as_bytes(), None),
+        ("application/x-www-form-urlencoded", b"a=1".as_slice(), None),
+        (JSON, b"".as_slice(), None),
+        (JSON, b"\xef\xbb\xbf{}".as_slice(), None),
+    ];
+    for (content_type, body, expected) in table {
+        let intent = stage.intent(&switch_path(), content_type, body).await;
+        let Intent::Switch { next, .. } = intent else { panic!("{intent:?}") };
+        assert_eq!(next, expected, "{content_type}");
+    }
+    let no_body = Request::post(switch_path()).body(Body::empty()).unwrap();
+    assert!(matches!(stage.send(no_body).await, Step::Session(..)));
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_read_within_the_limit() {
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let stage = Stage::unlimited();
+    let bomb = gzip(&vec![b' '; 5_000_000]);
+    let named = gzip(format!(r#"{{"next_participant_id":"{BOB}"}}"#).as_bytes());
+    let table = [
+        (named, "gzip", None),
+        (bomb, "gzip", Some(413)),
+        (b"not gzip".to_vec(), "gzip", Some(400)),
+        (b"{}".to_vec(), "compress", Some(500)),
+    ];
+    for (body, coding, status) in table {
+        let request = Request::post(switch_path())
+            .header(header::CONTENT_TYPE, JSON)
+            .header(header::CONTENT_ENCODING, coding)
+            .header(header::TRANSFER_ENCODING, "chunked")
+            .body(Body::from(body))
+            .unwrap();
+        match (stage.send(request).await, status) {
+            (Step::Session(Action::Propose(Intent::Switch { next, .. }), _), None) => {
+                assert_eq!(next, BOB.parse().ok());
+            }
+            (Step::Answered(reply), Some(status)) => assert_eq!(reply.status.as_u16(), status),
+            (other, status) => panic!("{coding} {status:?}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_id_in_the_path_is_judged_before_the_body() {
+    let stage = Stage::unlimited();
+    let reply = stage.answer(Method::POST, "/v1/sessions/nope/switch", "[]").await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    let error_body = error(&reply);
+    assert_eq!(error_body["message"], "Request validation failed");
+    assert_eq!(error_body["details"][0]["field"], "id");
+    assert_eq!(error_body["details"][0]["code"], "invalid_format");
+
+    let broken = stage.answer(Method::GET, "/v1/sessions/%zz", "").await;
+    assert_eq!(broken.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(error(&broken)["retryable"], false);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_wrong_methods_are_told_in_json() {
+    let stage = Stage::unlimited();
+    let table = [
+        (Method::GET, "/nowhere", 404, None),
+        (Method::GET, "/ws", 404, None),
+        (Method::GET, "/v1/sessions", 405, Some("POST")),
+        (Method::PUT, "/v1/sessions/x", 405, Some("GET, HEAD, DELETE")),
+        (Method::GET, "/v1/sessions/x/start", 405, Some("POST")),
+        (Method::POST, "/v1/time", 405, Some("GET, HEAD")),
+        (Method::DELETE, "/health", 405, Some("GET, HEAD")),
+    ];
+    for (method, path, status, allow) in table {
+        let reply = stage.answer(method, path, "").await;
+        assert_eq!(reply.status.as_u16(), status, "{path}");
+        let header = reply.headers.get(header::ALLOW).map(|value| value.to_str().unwrap());
+        assert_eq!(header, allow, "{path}");
+        assert!(error(&reply)["code"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn the_general_limiter_counts_all_but_what_watches_the_node() {
+    let stage = Stage::new(HttpSettings { rate_limit_general: 2, ..HttpSettings::default() });
+    let first = stage.answer(Method::GET, "/v1/time", "").await;
+    assert_eq!(first.headers["ratelimit-policy"], "2;w=60");
+    assert_eq!(first.headers["ratelimit-limit"], "2");
+    assert_eq!(first.headers["ratelimit-remaining"], "1");
+    assert_eq!(first.headers["ratelimit-reset"], "60");
+    let second = stage.answer(Method::GET, "/nowhere", "").await;
+    assert_eq!(second.headers["ratelimit-remaining"], "0");
+
+    let refused = stage.answer(Method::GET, "/v1/time", "").await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers[header::RETRY_AFTER], "60");
+    assert_eq!(error(&refused)["retry_after_seconds"], 60);
+    assert!(error(&refused)["message"].as_str().unwrap().starts_with("Too many requests"));
+
+    for path in ["/health", "/health/", "/api-docs.json", "/api-docs", "/api-docs/"] {
+        let reply = stage.answer(Method::GET, path, "").await;
+        assert!(reply.status.is_success() || reply.status.is_redirection(), "{path}");
+        assert!(!reply.headers.contains_key("ratelimit-limit"), "{path}");
+    }
+    let options = stage.answer(Method::OPTIONS, "/v1/time", "").await;
+    assert_eq!(options.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn the_switch_limiter_counts_valid_switches_of_one_session() {
+    let stage = Stage::new(HttpSettings { rate_limit_switch: 1, ..HttpSettings::default() });
+    let invalid = stage.answer(Method::POST, &switch_path(), "[]").await;
+    assert_eq!(invalid.status, StatusCode::BAD_REQUEST);
+    assert_eq!(invalid.headers["ratelimit-policy"], "100;w=60");
+
+    let step = stage.call(Method::POST, &switch_path(), JSON, b"{}").await;
+    let Step::Session(_, Some(verdict)) = step else { panic!("{step:?}") };
+    assert_eq!((verdict.limit, verdict.remaining), (1, 0));
+
+    let refused = stage.answer(Method::POST, &switch_path(), "{}").await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers["ratelimit-policy"], "1;w=1");
+    assert_eq!(error(&refused)["retry_after_seconds"], 1);
+    let message = error(&refused)["message"].clone();
+    assert!(message.as_str().unwrap().contains("Too many cycle switches"));
+
+    let other = format!("/v1/sessions/{BOB}/switch");
+    assert!(matches!(stage.call(Method::POST, &other, JSON, b"{}").await, Step::Session(..)));
+}
+
+#[tokio::test]
+async fn commands_carry_the_version_that_the_caller_expects() {
+    let stage = Stage::unlimited();
+    for (word, body, expected) in
+        [("start", "{}", None), ("pause", r#"{"expected_version":3,"x":null}"#, Some(3))]
+    {
+        let path = format!("/v1/sessions/{SESSION}/{word}");
+        let intent = stage.intent(&path, JSON, body.as_bytes()).await;
+        let (Intent::Start { expected_version, .. } | Intent::Pause { expected_version, .. }) =
+            intent
+        else {
+            panic!("{intent:?}")
+        };
+        assert_eq!(expected_version, expected);
+    }
+    let path = format!("/v1/sessions/{SESSION}/resume");
+    let reply = stage.answer(Method::POST, &path, r#"{"expected_version":"3"}"#).await;
+    assert_eq!(error(&reply)["details"][0]["field"], "expected_version");
+    assert!(matches!(
+        stage.call(Method::POST, &path, JSON, json!([1]).to_string().as_bytes()).await,
+        Step::Session(..)
+    ));
+}

@@ -1,0 +1,15 @@
+//! One SyncKairos node, and the command line.
+//!
+//! `node` puts the parts together; `http` and `push` are what clients see; `sessions` proposes and
+//! reads; `raft` and `pki` are how nodes talk; `cli` is what people type.
+
+mod admission;
+pub mod cli;
+mod config;
+mod http;
+mod node;
+mod pki;
+mod push;
+mod raft;
+mod sessions;
+mod telemetry;

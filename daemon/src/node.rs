@@ -1,0 +1,222 @@
+//! One node: what it is made of, in which order it starts, and how it stops.
+
+mod stop;
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
+
+use openraft::errors::{InitializeError, RaftError};
+use synckairos_raft_store::{
+    Closed, Identity, OpenError, Opened, Options, Store, raft_types::PeerNode,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    config::Config,
+    http::{self, AppState},
+    pki::{
+        NodeName, NotAClusterId, PkiError,
+        identity::{IdentityFiles, PeerIdentity},
+    },
+    push::Hub,
+    raft::{
+        Raft,
+        clock::ClusterClock,
+        endpoint::{BindError, PeerEndpoint},
+        listener::{self, PeerService},
+        network::Network,
+        peers::Peers,
+        settings::RaftSettingsError,
+    },
+    sessions::{self, Sessions},
+    telemetry::{self, metrics::Metrics},
+};
+
+/// Applied entries that may wait for the push hub before applying waits for it.
+const APPLIED_QUEUE_MAX: usize = 1_024;
+
+/// The node cannot start, or cannot go on. The message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    #[error(transparent)]
+    ClusterId(#[from] NotAClusterId),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Settings(#[from] RaftSettingsError),
+    #[error(
+        "cannot listen for clients on {address}: {source}; free the port or change http.listen"
+    )]
+    Http { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Peer(#[from] BindError),
+    #[error("the Raft engine does not start: {0}")]
+    Raft(String),
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    #[error(
+        "the store failed: {0}; this node stops rather than go on from a state it cannot trust"
+    )]
+    Store(String),
+    #[error("the node did not stop within {0} s; what it had acknowledged is on disk")]
+    Stop(u64),
+}
+
+/// Runs a node until SIGTERM, SIGINT or a failure that it must not outlive.
+pub(crate) async fn run(config: Config) -> Result<(), NodeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Signals)?;
+    let mut node = Node::start(config).await?;
+    let result = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        failure = node.failed() => Err(NodeError::Store(failure)),
+    };
+    match result {
+        Ok(()) => {
+            info!("stopping");
+            node.stop().await
+        }
+        Err(failure) => {
+            error!(error = %failure, "ending at once");
+            Err(failure)
+        }
+    }
+}
+
+struct Node {
+    raft: Raft,
+    sessions: Sessions,
+    peers: Peers,
+    endpoint: PeerEndpoint,
+    /// Cancelled first: no new requests.
+    stopping: CancellationToken,
+    /// Cancelled last: peers are still answered while clients are not.
+    ended: CancellationToken,
+    tasks: JoinSet<()>,
+    http: tokio::task::JoinHandle<()>,
+    fatal: watch::Receiver<Option<String>>,
+    closed: Closed,
+}
+
+impl Node {
+    async fn start(config: Config) -> Result<Self, NodeError> {
+        let name = NodeName { cluster: config.cluster.id.parse()?, node: config.node.id };
+        let identity = peer_identity(&config, name)?;
+        let engine = config.raft.to_engine(&config.cluster.id)?;
+        // Ports first: a second process on the same ports must not touch the data.
+        let listener = bind_http(config.http.listen).await?;
+        let endpoint = PeerEndpoint::bind(config.peer.listen, &identity, &config.node.data_dir)?;
+
+        let metrics = Metrics::new();
+        let clock = ClusterClock::default();
+        let (applied_sink, applied_changes) = mpsc::channel(APPLIED_QUEUE_MAX);
+        let Opened { log, state, applied, inbox, fatal, closed } = Store::open(Options {
+            data_dir: config.node.data_dir.clone(),
+            identity: Identity { cluster: config.cluster.id.clone(), node: config.node.id },
+            sink: applied_sink,
+        })?;
+
+        let peers = Peers::new(endpoint.clone(), clock.clone());
+        let network = Network::new(peers.clone());
+        let raft = Raft::new(config.node.id, engine.into(), network, log.clone(), state)
+            .await
+            .map_err(|error| NodeError::Raft(error.to_string()))?;
+
+        let mut tasks = JoinSet::new();
+        let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
+        let sessions = Sessions::start(
+            sessions::Parts {
+                raft: raft.clone(),
+                applied,
+                log: log.clone(),
+                clock: clock.clone(),
+                peers: peers.clone(),
+                metrics: metrics.clone(),
+                settings: config.sessions.clone(),
+                stopping: ended.clone(),
+            },
+            &mut tasks,
+        );
+        let service = PeerService {
+            raft: raft.clone(),
+            sessions: sessions.clone(),
+            clock: clock.clone(),
+            peers: peers.clone(),
+            inbox,
+        };
+        tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
+        found_cluster(&raft, &config).await?;
+
+        let now = clock.clone();
+        let now = Arc::new(move || now.estimate());
+        tasks.spawn(telemetry::sampler::run(
+            metrics.clone(),
+            sessions.clone(),
+            clock.clone(),
+            log.clone(),
+        ));
+        let (hub, hub_task) = Hub::new(applied_changes, now, metrics.clone());
+        tasks.spawn(hub_task);
+        let limits = crate::admission::Limits::new(&config.http);
+        let settings = config.http.clone();
+        let state = AppState { sessions: sessions.clone(), clock, hub, metrics, limits, settings };
+        let http = tokio::spawn(http::serve(listener, state, stopping.clone()));
+        info!(node = config.node.id, cluster = config.cluster.id, http = %config.http.listen,
+            peer = %config.peer.listen, version = env!("CARGO_PKG_VERSION"), "started");
+        Ok(Self { raft, sessions, peers, endpoint, stopping, ended, tasks, http, fatal, closed })
+    }
+
+    /// What the store says when it cannot go on.
+    async fn failed(&mut self) -> String {
+        match self.fatal.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => String::from("its writer ended"),
+        }
+    }
+}
+
+fn peer_identity(config: &Config, name: NodeName) -> Result<PeerIdentity, NodeError> {
+    let files = IdentityFiles {
+        ca: config.peer.ca.clone(),
+        certificate: config.peer.certificate.clone(),
+        key: config.peer.key.clone(),
+    };
+    let identity = PeerIdentity::load(&files, SystemTime::now())?;
+    identity.require_name(name)?;
+    Ok(identity)
+}
+
+async fn bind_http(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address).await.map_err(|source| NodeError::Http { address, source })
+}
+
+/// The member with the lowest id founds the cluster, once, with all members in it.
+async fn found_cluster(raft: &Raft, config: &Config) -> Result<(), NodeError> {
+    let members: BTreeMap<u64, PeerNode> = config
+        .cluster
+        .members
+        .iter()
+        .map(|member| {
+            let node = PeerNode { peer: member.peer.clone(), http: member.http.clone() };
+            (member.id, node)
+        })
+        .collect();
+    if members.keys().next() != Some(&config.node.id) {
+        return Ok(());
+    }
+    match raft.initialize(members).await {
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(
+            error @ (RaftError::APIError(InitializeError::NotInMembers(_)) | RaftError::Fatal(_)),
+        ) => Err(NodeError::Raft(error.to_string())),
+    }
+}

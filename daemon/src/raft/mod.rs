@@ -1,0 +1,24 @@
+//! Raft: the engine's settings, and how its messages travel between nodes.
+
+pub(crate) mod append_stream;
+pub(crate) mod calls;
+pub(crate) mod clock;
+pub(crate) mod connection;
+pub(crate) mod endpoint;
+pub(crate) mod frames;
+pub(crate) mod link;
+pub(crate) mod listener;
+pub(crate) mod messages;
+pub(crate) mod network;
+pub(crate) mod peers;
+pub(crate) mod reset_key;
+pub(crate) mod serve_calls;
+pub(crate) mod service;
+pub(crate) mod settings;
+pub(crate) mod snapshot_stream;
+#[cfg(test)]
+mod transport_tests;
+
+use synckairos_raft_store::{StateStore, raft_types::TypeConfig};
+
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateStore>;

@@ -1,0 +1,115 @@
+//! All peers of this node, as those see them who ask something of one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use synckairos_raft_store::raft_types::PeerNode;
+use tokio::time::Instant;
+
+use super::{
+    clock::ClusterClock,
+    endpoint::{Close, PeerEndpoint},
+    link::Link,
+    messages::{AppReply, AppRequest},
+};
+
+/// A call has no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// It certainly had no effect.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// The peer may have acted on it, or still will.
+    #[error("sent, but no reply: {0}")]
+    Unknown(String),
+}
+
+/// Cheap to clone; all clones share one connection to each peer.
+#[derive(Clone)]
+pub(crate) struct Peers(Arc<Inner>);
+
+struct Inner {
+    endpoint: PeerEndpoint,
+    clock: ClusterClock,
+    /// One for each node that was ever asked for and not forgotten since.
+    links: Mutex<HashMap<u64, Arc<Link>>>,
+}
+
+impl Peers {
+    pub(crate) fn new(endpoint: PeerEndpoint, clock: ClusterClock) -> Self {
+        Self(Arc::new(Inner { endpoint, clock, links: Mutex::default() }))
+    }
+
+    /// Asks `node`, which is at `place`, and waits for its reply at most `deadline`.
+    ///
+    /// # Errors
+    /// [`CallError`] tells whether the request may have had an effect.
+    pub(crate) async fn call(
+        &self,
+        node: u64,
+        place: &PeerNode,
+        request: AppRequest,
+        deadline: Duration,
+    ) -> Result<AppReply, CallError> {
+        let deadline = Instant::now() + deadline;
+        self.link(node, place).call(request, deadline).await
+    }
+
+    /// The way to `node`, which is at `place`; one to another place is given up.
+    pub(crate) fn link(&self, node: u64, place: &PeerNode) -> Arc<Link> {
+        let mut links = self.links();
+        if let Some(link) = links.get(&node)
+            && link.address() == place.peer
+            && !link.is_closed()
+        {
+            return link.clone();
+        }
+        let link = Link::new(self.0.endpoint.clone(), node, place.peer.clone());
+        let old = links.insert(node, link.clone());
+        drop(links);
+        if let Some(old) = old {
+            old.close(Close::Forgotten, "the peer is reached elsewhere");
+        }
+        link
+    }
+
+    /// Forgets the peers that are not among `members`, as after a change of membership.
+    pub(crate) fn retain(&self, members: impl Fn(u64) -> bool) {
+        self.links().retain(|node, link| {
+            let keep = members(*node);
+            if !keep {
+                link.close(Close::Forgotten, "no longer a member");
+            }
+            keep
+        });
+    }
+
+    /// `node` showed that it lives, by dialling this one.
+    pub(crate) fn revive(&self, node: u64) {
+        if let Some(link) = self.links().get(&node) {
+            link.revive();
+        }
+    }
+
+    /// Closes the connections to all peers. Calls that wait end with an error.
+    pub(crate) fn close(&self) {
+        for (_, link) in self.links().drain() {
+            link.close(Close::Stopping, "the node is stopping");
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &ClusterClock {
+        &self.0.clock
+    }
+
+    pub(crate) fn this_node(&self) -> u64 {
+        self.0.endpoint.name().node
+    }
+
+    fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
+        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,237 @@
+//! What peers may ask of this node, and who answers.
+
+use std::sync::Arc;
+
+use quinn::{RecvStream, SendStream};
+use synckairos_raft_store::{
+    raft_types::{Snapshot, SnapshotMeta},
+    wire::VoteV1,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    append_stream::{self, AppendError},
+    connection::Priority,
+    frames::{self, FrameError},
+    listener::PeerService,
+    messages::{
+        AppReply, AppRequest, AppendReplyV1, AppendV1, RaftReplyV1, RaftRequestV1, SnapshotHeadV1,
+        SnapshotReplyV1,
+    },
+    serve_calls::serve_calls,
+    snapshot_stream,
+};
+use crate::sessions::{Sessions, refusal::Refusal};
+
+/// Answers peers.
+pub(crate) struct Service {
+    pub(crate) handles: PeerService,
+    /// One snapshot comes in at a time.
+    receiving: Semaphore,
+}
+
+/// A stream of a peer ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error("a second hello on one connection")]
+    SecondHello,
+}
+
+impl ServeError {
+    /// Did the peer send what it must not, as opposed to a network that failed?
+    pub(crate) fn is_violation(&self) -> bool {
+        match self {
+            Self::Frame(error) | Self::Append(AppendError::Frame(error)) => error.is_violation(),
+            Self::Append(AppendError::Stalled) => false,
+            Self::Append(AppendError::Entry(_) | AppendError::Impostor { .. })
+            | Self::SecondHello => true,
+        }
+    }
+}
+
+type Stream = (SendStream, RecvStream);
+
+impl Service {
+    pub(crate) fn new(handles: PeerService) -> Self {
+        Self { handles, receiving: Semaphore::new(1) }
+    }
+
+    /// # Errors
+    /// [`ServeError`] where the stream ends before its time.
+    pub(crate) async fn append(
+        &self,
+        peer: u64,
+        stream: Stream,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        Priority::Append.set(&stream.0);
+        let heard = |stamp| self.handles.clock.heard(stamp);
+        let serving = append_stream::serve(peer, stream, heard, |appends| {
+            self.handles.raft.stream_append(appends)
+        });
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            served = serving => Ok(served?),
+        }
+    }
+
+    /// # Errors
+    /// [`ServeError`] where the stream ends before its time.
+    pub(crate) async fn raft_calls(
+        self: &Arc<Self>,
+        peer: u64,
+        stream: Stream,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        Priority::RaftCalls.set(&stream.0);
+        let answer = |request: RaftRequestV1<'static>| {
+            let service = self.clone();
+            async move { service.answer_raft(peer, request).await }
+        };
+        let busy = |_: &RaftRequestV1<'static>| {
+            RaftReplyV1::Unavailable(String::from("too many calls at a time"))
+        };
+        Ok(serve_calls(stream, stop, answer, busy).await?)
+    }
+
+    /// # Errors
+    /// [`ServeError`] where the stream ends before its time.
+    pub(crate) async fn app_calls(
+        &self,
+        stream: Stream,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        Priority::App.set(&stream.0);
+        let answer = |request| answer_app(self.handles.sessions.clone(), request);
+        let busy = |request: &AppRequest| match request {
+            AppRequest::Propose { .. } => AppReply::Propose(Err(Refusal::Overloaded)),
+            AppRequest::ReadIndex => AppReply::ReadIndex(Err(Refusal::Overloaded)),
+        };
+        Ok(serve_calls(stream, stop, answer, busy).await?)
+    }
+
+    /// # Errors
+    /// [`ServeError`] where the stream ends before its time.
+    pub(crate) async fn snapshot(
+        &self,
+        peer: u64,
+        head: SnapshotHeadV1,
+        (mut send, mut recv): Stream,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        Priority::Snapshot.set(&send);
+        let reply = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            installed = self.install(peer, head, &mut recv) => match installed {
+                Ok(vote) => SnapshotReplyV1::Done(vote),
+                Err(reason) => {
+                    tracing::warn!(node = peer, %reason, "a snapshot was not installed");
+                    SnapshotReplyV1::Refused(reason)
+                }
+            },
+        };
+        // Tells a sender that is still sending to look at the reply.
+        drop(recv);
+        frames::write(&mut send, &reply).await?;
+        let _ = send.finish();
+        Ok(())
+    }
+
+    async fn install(
+        &self,
+        peer: u64,
+        head: SnapshotHeadV1,
+        recv: &mut RecvStream,
+    ) -> Result<VoteV1, String> {
+        require_own_vote(peer, head.vote)?;
+        let _permit = self
+            .receiving
+            .try_acquire()
+            .map_err(|_| String::from("another snapshot is being received"))?;
+        let received = snapshot_stream::receive(recv, &head, &self.handles.inbox).await;
+        let snapshot = received.map_err(|error| error.to_string())?;
+        let meta = SnapshotMeta::try_from(head.meta).map_err(|error| error.to_string())?;
+        let snapshot = Snapshot { meta, snapshot };
+        let installed = self.handles.raft.install_full_snapshot(head.vote.into(), snapshot).await;
+        installed.map(|response| (&response.vote).into()).map_err(|error| error.to_string())
+    }
+
+    async fn answer_raft(&self, peer: u64, request: RaftRequestV1<'static>) -> RaftReplyV1 {
+        let vote = match &request {
+            RaftRequestV1::Append(append) => append.vote,
+            RaftRequestV1::Vote(request) | RaftRequestV1::PreVote(request) => request.vote,
+            RaftRequestV1::TransferLeader(request) => request.from,
+        };
+        if let Err(reason) = require_own_vote(peer, vote) {
+            tracing::warn!(node = peer, %reason, "refused a request of a peer");
+            return RaftReplyV1::Unavailable(reason);
+        }
+        match self.ask_raft(request).await {
+            Ok(reply) => reply,
+            Err(reason) => RaftReplyV1::Unavailable(reason),
+        }
+    }
+
+    async fn ask_raft(&self, request: RaftRequestV1<'static>) -> Result<RaftReplyV1, String> {
+        Ok(match request {
+            RaftRequestV1::Append(append) => RaftReplyV1::Append(self.heartbeat(append).await?),
+            RaftRequestV1::Vote(request) => {
+                let response = self.handles.raft.vote(request.into()).await.map_err(text)?;
+                RaftReplyV1::Vote((&response).into())
+            }
+            RaftRequestV1::PreVote(request) => {
+                let response = self.handles.raft.pre_vote(request.into()).await.map_err(text)?;
+                RaftReplyV1::PreVote((&response).into())
+            }
+            RaftRequestV1::TransferLeader(request) => {
+                let response = self.handles.raft.handle_transfer_leader(request.into()).await;
+                RaftReplyV1::TransferLeader(response.map_err(text)?.into())
+            }
+        })
+    }
+
+    async fn heartbeat(&self, append: AppendV1<'static>) -> Result<AppendReplyV1, String> {
+        use openraft::raft::AppendEntriesResponse as Response;
+        if let Some(stamp) = append.stamp {
+            self.handles.clock.heard(stamp);
+        }
+        let previous = append.previous;
+        let last = append.entries.last().map(|entry| entry.log_id).or(previous);
+        let request = append.into_request().map_err(text)?;
+        Ok(match self.handles.raft.append_entries(request).await.map_err(text)? {
+            Response::Success => AppendReplyV1::Matched(last),
+            Response::PartialSuccess(matched) => {
+                AppendReplyV1::Matched(matched.as_ref().map(Into::into))
+            }
+            Response::Conflict => {
+                AppendReplyV1::Conflict(previous.ok_or("nothing conflicts with an empty log")?)
+            }
+            Response::HigherVote(vote) => AppendReplyV1::HigherVote((&vote).into()),
+        })
+    }
+}
+
+async fn answer_app(sessions: Sessions, request: AppRequest) -> AppReply {
+    match request {
+        AppRequest::Propose { intent, request_id } => {
+            tracing::debug!(%request_id, "a peer passed a request on");
+            AppReply::Propose(sessions.propose_here(intent).await)
+        }
+        AppRequest::ReadIndex => AppReply::ReadIndex(sessions.read_index_here().await),
+    }
+}
+
+/// A peer asks for itself: as the leader that it is, or the candidate that it would be.
+fn require_own_vote(peer: u64, vote: VoteV1) -> Result<(), String> {
+    let claimed = vote.voted_for;
+    if claimed == peer { Ok(()) } else { Err(format!("node {peer} speaks for node {claimed}")) }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,236 @@
+//! Everything that reached the leader while the last batch was under way becomes the next one.
+//!
+//! One lock covers stamp and place in the queue, so stamps never decrease along the log and a tick
+//! cannot overtake a switch. A command is stamped when it arrives: nobody is charged for our
+//! queue. A batch leaves at once when nothing is under way.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use openraft::errors::{ClientWriteError, RaftError};
+use synckairos_protocol::{
+    command::{Command, CommandBatch, Intent, Stamped},
+    event::Answer,
+    limits,
+    time::Stamp,
+};
+use synckairos_raft_store::{
+    Applied,
+    raft_types::{BatchAnswer, TypeConfig},
+};
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::refusal::Refusal;
+use crate::{
+    raft::{Raft, clock::ClusterClock},
+    telemetry::metrics::Metrics,
+};
+
+/// Commands that may wait. Beyond it the caller is told to come back later.
+const QUEUE_MAX: usize = 16_384;
+
+type Reply = oneshot::Sender<Result<Answer, Refusal>>;
+
+struct Waiting {
+    command: Stamped,
+    reply: Reply,
+}
+
+#[derive(Default)]
+struct Queue {
+    leads: bool,
+    closed: bool,
+    waiting: Vec<Waiting>,
+    last_stamp: Stamp,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    arrived: Notify,
+    /// Set when [`run`] has ended.
+    done: CancellationToken,
+    applied: Applied,
+    clock: ClusterClock,
+    metrics: Metrics,
+}
+
+#[derive(Clone)]
+pub(crate) struct Batcher {
+    shared: Arc<Shared>,
+}
+
+impl Batcher {
+    pub(crate) fn new(applied: Applied, clock: ClusterClock, metrics: Metrics) -> Self {
+        let queue = Mutex::new(Queue::default());
+        let (arrived, done) = (Notify::new(), CancellationToken::new());
+        let shared = Shared { queue, arrived, done, applied, clock, metrics };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Stamps a caller's intent and queues it. The answer comes when it is committed and applied.
+    pub(crate) fn push(
+        &self,
+        intent: Intent,
+    ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
+        let seen =
+            self.shared.applied.session(intent.session()).map_or(0, |session| session.version);
+        self.push_command(intent.into_command(seen))
+    }
+
+    /// Stamps and queues a command of the leader's own.
+    pub(crate) fn push_command(
+        &self,
+        command: Command,
+    ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut queue = self.lock();
+            if queue.closed {
+                return Err(Refusal::ShuttingDown);
+            }
+            if !queue.leads {
+                return Err(Refusal::NoLeader);
+            }
+            if QUEUE_MAX <= queue.waiting.len() {
+                return Err(Refusal::Overloaded);
+            }
+            let now = self.shared.clock.leading().ok_or(Refusal::NoLeader)?;
+            let stamp = now.max(queue.last_stamp);
+            queue.last_stamp = stamp;
+            queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply });
+        }
+        self.shared.arrived.notify_one();
+        Ok(answer)
+    }
+
+    /// Commands are taken from now on.
+    pub(super) fn open(&self) {
+        self.lock().leads = true;
+    }
+
+    /// This node does not lead any more: whoever waits was not proposed, and is told so.
+    pub(super) fn refuse_all(&self, refusal: &Refusal) {
+        let waiting = {
+            let mut queue = self.lock();
+            queue.leads = false;
+            mem::take(&mut queue.waiting)
+        };
+        for one in waiting {
+            // A caller that went away needs no answer.
+            let _ = one.reply.send(Err(refusal.clone()));
+        }
+    }
+
+    /// Takes no more commands; those that wait are still proposed.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.shared.arrived.notify_one();
+    }
+
+    /// Waits until everything that was taken has been answered, once closed.
+    pub(crate) async fn idle(&self) {
+        self.shared.done.cancelled().await;
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.lock().leads
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// The next batch, cut at the bounds of a log entry; who has given up is left out.
+    fn take(&self) -> (CommandBatch, Vec<Reply>) {
+        let mut queue = self.lock();
+        queue.waiting.retain(|one| !one.reply.is_closed());
+        let mut bytes = 0;
+        let count = queue
+            .waiting
+            .iter()
+            .take(limits::BATCH_COMMANDS_MAX)
+            .take_while(|one| {
+                bytes += size_estimate(&one.command.command);
+                bytes <= limits::ENTRY_BYTES_MAX
+            })
+            .count();
+        let (commands, replies) =
+            queue.waiting.drain(..count).map(|one| (one.command, one.reply)).unzip();
+        (CommandBatch { commands }, replies)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Proposes batch after batch, one under way at a time, until closed and empty.
+pub(super) async fn run(batcher: Batcher, raft: Raft) {
+    loop {
+        let (batch, replies) = batcher.take();
+        if batch.commands.is_empty() {
+            if batcher.lock().closed {
+                batcher.shared.done.cancel();
+                return;
+            }
+            batcher.shared.arrived.notified().await;
+            continue;
+        }
+        let began = Instant::now();
+        match raft.client_write(batch).await {
+            Ok(response) => {
+                batcher.shared.metrics.observe_commit(began.elapsed());
+                answer_all(response.data, replies);
+            }
+            Err(error) => {
+                let refusal = refusal_of(&error);
+                for reply in replies {
+                    let _ = reply.send(Err(refusal.clone()));
+                }
+            }
+        }
+    }
+}
+
+fn answer_all(answers: BatchAnswer, replies: Vec<Reply>) {
+    for (reply, answer) in replies.into_iter().zip(answers.answers) {
+        // A caller that went away needs no answer.
+        let _ = reply.send(answer.map_err(Refusal::Rejected));
+    }
+}
+
+fn refusal_of(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Refusal {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Refusal::NoLeader,
+        RaftError::APIError(
+            ClientWriteError::LogEntryDiscarded(_)
+            | ClientWriteError::ChangeMembershipError(_)
+            | ClientWriteError::PreconditionFailed(_),
+        )
+        | RaftError::Fatal(_) => Refusal::LeadershipLost,
+    }
+}
+
+/// About how many bytes a command takes in the log.
+fn size_estimate(command: &Command) -> usize {
+    const SMALL: usize = 96;
+    const PARTICIPANT: usize = 64;
+    match command {
+        Command::Create(new) => {
+            let rows = new.participants.len() + new.groups.len();
+            SMALL + rows * PARTICIPANT + new.metadata.as_ref().map_or(0, String::len)
+        }
+        Command::Start { .. }
+        | Command::Switch { .. }
+        | Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Complete { .. }
+        | Command::Delete { .. }
+        | Command::Tick { .. }
+        | Command::Sweep { .. } => SMALL,
+    }
+}

@@ -1,0 +1,55 @@
+//! What happens when this node comes to lead, and when it ceases to.
+//!
+//! A leader takes commands only when it has applied everything that was committed before its term
+//! and its clock runs on from the latest time that anybody can have seen.
+
+use std::time::Duration;
+
+use openraft::{ReadPolicy, async_runtime::WatchReceiver};
+use synckairos_raft_store::LogStore;
+use tokio::time::timeout;
+use tracing::info;
+
+use super::{Sessions, refusal::Refusal};
+
+/// How often a fresh leader asks again for its majority.
+const CONFIRM_RETRY: Duration = Duration::from_millis(50);
+
+pub(super) async fn run(sessions: Sessions, log: LogStore) {
+    let shared = &sessions.shared;
+    let mut changes = shared.raft.server_metrics();
+    let mut led_term = None;
+    loop {
+        let (term, leads) = {
+            let metrics = changes.borrow_watched();
+            (metrics.vote.leader_id.term, metrics.state.is_leader())
+        };
+        if leads && led_term != Some(term) {
+            shared.batcher.refuse_all(&Refusal::NoLeader);
+            let confirmed = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_ok();
+            if confirmed {
+                shared.clock.lead(log.last_stamp());
+                shared.batcher.open();
+                led_term = Some(term);
+                info!(term, "leading");
+            }
+        } else if !leads && led_term.take().is_some() {
+            shared.clock.follow();
+            shared.batcher.refuse_all(&Refusal::NoLeader);
+            info!(term, "not leading any more");
+        }
+        let unconfirmed = leads && led_term != Some(term);
+        let changed = async {
+            if unconfirmed {
+                let _ = timeout(CONFIRM_RETRY, changes.changed()).await;
+                true
+            } else {
+                changes.changed().await.is_ok()
+            }
+        };
+        tokio::select! {
+            open = changed => if !open { return },
+            () = shared.stopping.cancelled() => return,
+        }
+    }
+}

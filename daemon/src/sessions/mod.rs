@@ -1,0 +1,285 @@
+//! Sessions as the rest of a node sees them: propose a change, read a state. Any node answers;
+//! where it does not lead, it asks the leader over the peer connection.
+
+pub(crate) mod batcher;
+mod leadership;
+mod reads;
+pub(crate) mod refusal;
+pub(crate) mod settings;
+mod ticks;
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::async_runtime::WatchReceiver;
+use synckairos_protocol::{
+    command::Intent, event::Answer, ids::SessionId, session::Session, time::Stamp,
+};
+use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    raft::{
+        Raft,
+        clock::ClusterClock,
+        messages::{AppReply, AppRequest},
+        peers::{CallError, Peers},
+    },
+    telemetry::metrics::Metrics,
+};
+use batcher::Batcher;
+use reads::ReadGate;
+use refusal::{ReadIndex, Refusal};
+use settings::SessionSettings;
+
+/// How often a request looks again whether there is a leader, should a change go unnoticed.
+const LEADER_RECHECK: Duration = Duration::from_millis(50);
+
+/// What a node says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeStatus {
+    pub(crate) node_id: u64,
+    /// `leader`, `follower`, `candidate` or `learner`.
+    pub(crate) role: &'static str,
+    pub(crate) term: u64,
+    pub(crate) leader_id: Option<u64>,
+    pub(crate) leader_http: Option<String>,
+    pub(crate) last_log: u64,
+    pub(crate) applied: u64,
+}
+
+/// What [`Sessions`] is made of.
+pub(crate) struct Parts {
+    pub(crate) raft: Raft,
+    pub(crate) applied: Applied,
+    pub(crate) log: LogStore,
+    pub(crate) clock: ClusterClock,
+    pub(crate) peers: Peers,
+    pub(crate) metrics: Metrics,
+    pub(crate) settings: SessionSettings,
+    pub(crate) stopping: CancellationToken,
+}
+
+#[derive(Clone)]
+pub(crate) struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    raft: Raft,
+    applied: Applied,
+    clock: ClusterClock,
+    peers: Peers,
+    batcher: Batcher,
+    reads: ReadGate,
+    settings: SessionSettings,
+    stopping: CancellationToken,
+}
+
+/// Who leads, as far as this node knows.
+enum Leader {
+    This,
+    Other(u64, PeerNode),
+    Unknown,
+}
+
+impl Sessions {
+    /// The handle; its tasks are spawned on `tasks` and end when `parts.stopping` is cancelled.
+    pub(crate) fn start(parts: Parts, tasks: &mut JoinSet<()>) -> Self {
+        let batcher = Batcher::new(parts.applied.clone(), parts.clock.clone(), parts.metrics);
+        let reads = ReadGate::new();
+        let shared = Arc::new(Shared {
+            raft: parts.raft,
+            applied: parts.applied,
+            clock: parts.clock,
+            peers: parts.peers,
+            batcher,
+            reads,
+            settings: parts.settings,
+            stopping: parts.stopping,
+        });
+        let sessions = Self { shared: Arc::clone(&shared) };
+        tasks.spawn(batcher::run(shared.batcher.clone(), shared.raft.clone()));
+        tasks.spawn(leadership::run(sessions.clone(), parts.log));
+        tasks.spawn(ticks::run(sessions.clone()));
+        tasks.spawn(reads::run(sessions.clone()));
+        sessions
+    }
+
+    /// Commits `intent` on a majority and tells what came of it.
+    ///
+    /// # Errors
+    /// [`Refusal`] says whether it may have taken effect.
+    pub(crate) async fn propose(
+        &self,
+        intent: Intent,
+        request_id: &str,
+    ) -> Result<Answer, Refusal> {
+        let deadline = Instant::now() + self.shared.settings.request_timeout();
+        loop {
+            let result = match self.leader() {
+                Leader::This => self.propose_until(intent.clone(), deadline).await,
+                Leader::Other(node, address) => {
+                    let request = AppRequest::Propose {
+                        intent: intent.clone(),
+                        request_id: request_id.to_owned(),
+                    };
+                    match self.ask(node, &address, request, deadline).await {
+                        Ok(AppReply::Propose(result)) => result,
+                        Ok(AppReply::ReadIndex(_)) => Err(Refusal::LeadershipLost),
+                        Err(refusal) => Err(refusal),
+                    }
+                }
+                Leader::Unknown => Err(Refusal::NoLeader),
+            };
+            match result {
+                // Nothing was proposed, so asking again cannot do it twice.
+                Err(Refusal::NoLeader) => self.await_leader(deadline).await?,
+                settled => return settled,
+            }
+        }
+    }
+
+    /// As [`Sessions::propose`], for a peer that takes this node for the leader.
+    pub(crate) async fn propose_here(&self, intent: Intent) -> Result<Answer, Refusal> {
+        let deadline = Instant::now() + self.shared.settings.request_timeout();
+        self.propose_until(intent, deadline).await
+    }
+
+    /// The session as of some moment between call and return.
+    ///
+    /// # Errors
+    /// [`Refusal::NoLeader`] where no majority confirms in time that this is the latest state.
+    pub(crate) async fn read(&self, id: SessionId) -> Result<Option<Arc<Session>>, Refusal> {
+        let deadline = Instant::now() + self.shared.settings.request_timeout();
+        let read = self.shared.reads.confirm(deadline).await?;
+        timeout_at(deadline, self.shared.applied.wait_applied(read.index))
+            .await
+            .map_err(|_| Refusal::NoLeader)?;
+        Ok(self.shared.applied.session(id))
+    }
+
+    /// Up to where the log must be applied for a read that begins now; as the leader only.
+    pub(crate) async fn read_index_here(&self) -> Result<ReadIndex, Refusal> {
+        reads::read_index(&self.shared.raft, &self.shared.clock).await
+    }
+
+    pub(crate) fn session_count(&self) -> usize {
+        self.shared.applied.session_count()
+    }
+
+    /// Commands that wait for the batch under way.
+    pub(crate) fn queued(&self) -> usize {
+        self.shared.batcher.queued()
+    }
+
+    pub(crate) fn status(&self) -> NodeStatus {
+        let metrics = self.shared.raft.metrics().borrow_watched().clone();
+        let leader = metrics.current_leader.and_then(|id| {
+            metrics.membership_config.membership().get_node(&id).map(|node| node.http.clone())
+        });
+        NodeStatus {
+            node_id: metrics.id,
+            role: role_name(metrics.state),
+            term: metrics.current_term,
+            leader_id: metrics.current_leader,
+            leader_http: leader,
+            last_log: metrics.last_log_index.unwrap_or(0),
+            applied: metrics.last_applied.map_or(0, |log_id| log_id.index),
+        }
+    }
+
+    /// Takes no more proposals, and waits until those under way are answered.
+    pub(crate) async fn close(&self) {
+        self.shared.batcher.close();
+        self.shared.batcher.idle().await;
+    }
+
+    /// Can this node answer requests, as far as it knows?
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        if self.shared.stopping.is_cancelled() {
+            return Err(String::from("this node is stopping"));
+        }
+        match self.leader() {
+            Leader::This if self.shared.batcher.leads() => Ok(()),
+            Leader::This => Err(String::from("this node was elected and is catching up")),
+            Leader::Other(..) => Ok(()),
+            Leader::Unknown => Err(String::from("no leader is known")),
+        }
+    }
+
+    async fn propose_until(&self, intent: Intent, deadline: Instant) -> Result<Answer, Refusal> {
+        if self.shared.stopping.is_cancelled() {
+            return Err(Refusal::ShuttingDown);
+        }
+        let answer = self.shared.batcher.push(intent)?;
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(result)) => result,
+            // The batcher ended with the command in its hands.
+            Ok(Err(_)) => Err(Refusal::LeadershipLost),
+            Err(_) => Err(Refusal::TimedOut),
+        }
+    }
+
+    async fn ask(
+        &self,
+        node: u64,
+        address: &PeerNode,
+        request: AppRequest,
+        deadline: Instant,
+    ) -> Result<AppReply, Refusal> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.shared.peers.call(node, address, request, left).await.map_err(|error| match error {
+            CallError::NotSent(_) => Refusal::NoLeader,
+            CallError::Unknown(_) => Refusal::TimedOut,
+        })
+    }
+
+    /// Waits until who leads may have changed, or fails at the deadline.
+    async fn await_leader(&self, deadline: Instant) -> Result<(), Refusal> {
+        if deadline <= Instant::now() {
+            return Err(Refusal::NoLeader);
+        }
+        if self.shared.stopping.is_cancelled() {
+            return Err(Refusal::ShuttingDown);
+        }
+        let mut metrics = self.shared.raft.server_metrics();
+        let recheck = (Instant::now() + LEADER_RECHECK).min(deadline);
+        // Either way the caller looks again.
+        let _ = timeout_at(recheck, metrics.changed()).await;
+        Ok(())
+    }
+
+    fn leader(&self) -> Leader {
+        let receiver = self.shared.raft.server_metrics();
+        let metrics = receiver.borrow_watched();
+        let Some(id) = metrics.current_leader else { return Leader::Unknown };
+        if id == metrics.id {
+            return Leader::This;
+        }
+        match metrics.membership_config.membership().get_node(&id) {
+            Some(address) => Leader::Other(id, address.clone()),
+            None => Leader::Unknown,
+        }
+    }
+
+    fn now(&self) -> Option<Stamp> {
+        self.shared.clock.leading()
+    }
+}
+
+const fn role_name(state: openraft::ServerState) -> &'static str {
+    match state {
+        openraft::ServerState::Learner => "learner",
+        openraft::ServerState::Follower => "follower",
+        openraft::ServerState::Candidate => "candidate",
+        openraft::ServerState::Leader => "leader",
+        openraft::ServerState::Shutdown => "stopped",
+    }
+}

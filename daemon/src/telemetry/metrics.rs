@@ -1,0 +1,324 @@
+//! Every metric of a node that is counted as it happens; the log's own are in [`super::log_series`].
+//! The first six names are those of v2's dashboards.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+};
+use synckairos_raft_store::LogStore;
+
+use super::log_series::LogSeries;
+
+/// The states that Raft knows a node in.
+const ROLES: [&str; 5] = ["leader", "follower", "candidate", "learner", "stopped"];
+
+const REQUEST_BUCKETS_MS: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+const SWITCH_BUCKETS_MS: [f64; 7] = [1.0, 2.0, 3.0, 5.0, 10.0, 25.0, 50.0];
+const COMMIT_BUCKETS_MS: [f64; 12] =
+    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 500.0, 2_500.0];
+
+/// The node's metrics; a clone counts into the same numbers.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    series: Arc<Series>,
+}
+
+struct Series {
+    registry: Registry,
+    http_requests: IntCounterVec,
+    http_request_duration: HistogramVec,
+    switch_duration: Histogram,
+    active_sessions: IntGauge,
+    websocket_connections: IntGauge,
+    commands_waiting: IntGauge,
+    slow_consumers: IntCounter,
+    pushed: IntCounter,
+    connections_refused: IntCounter,
+    raft_role: IntGaugeVec,
+    raft_term: IntGauge,
+    raft_last_log: IntGauge,
+    raft_applied: IntGauge,
+    commit_latency: Histogram,
+    clock_offset: IntGauge,
+}
+
+/// Counts a WebSocket for as long as it lives.
+pub(crate) struct OpenSocket {
+    connections: IntGauge,
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.connections.dec();
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self { series: Arc::new(Series::new()) }
+    }
+
+    /// One answered request. `route` is the pattern of the route, never a raw path.
+    pub(crate) fn http_request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let mut digits = [0; 3];
+        let status = status_label(status, &mut digits);
+        self.series.http_requests.with_label_values(&[method, route, status]).inc();
+        self.series
+            .http_request_duration
+            .with_label_values(&[method, route])
+            .observe(milliseconds(took));
+    }
+
+    /// From the arrival of a switch to its answer.
+    pub(crate) fn observe_switch(&self, took: Duration) {
+        self.series.switch_duration.observe(milliseconds(took));
+    }
+
+    pub(crate) fn socket_opened(&self) -> OpenSocket {
+        let connections = self.series.websocket_connections.clone();
+        connections.inc();
+        OpenSocket { connections }
+    }
+
+    /// A subscriber was closed because it fell too far behind.
+    pub(crate) fn slow_consumer(&self) {
+        self.series.slow_consumers.inc();
+    }
+
+    /// `messages` were handed to subscribers.
+    pub(crate) fn pushed(&self, messages: usize) {
+        self.series.pushed.inc_by(u64::try_from(messages).unwrap_or(u64::MAX));
+    }
+
+    /// A connection was turned away because the node holds as many as it may.
+    pub(crate) fn connection_refused(&self) {
+        self.series.connections_refused.inc();
+    }
+
+    /// From a command's arrival at the leader to its commit.
+    pub(crate) fn observe_commit(&self, took: Duration) {
+        self.series.commit_latency.observe(milliseconds(took));
+    }
+
+    /// Shows from now on what the log measures of itself. Called once.
+    pub(crate) fn watch_log(&self, log: LogStore) {
+        keep(&self.series.registry, LogSeries::new(move || log.stats().snapshot()));
+    }
+
+    /// This node's place in the cluster; the two positions are indexes of log entries.
+    pub(crate) fn set_raft(&self, role: &str, term: u64, last_log: u64, applied: u64) {
+        for known in ROLES {
+            self.series.raft_role.with_label_values(&[known]).set(i64::from(known == role));
+        }
+        self.series.raft_term.set(gauge(term));
+        self.series.raft_last_log.set(gauge(last_log));
+        self.series.raft_applied.set(gauge(applied));
+    }
+
+    /// Cluster time minus this host's wall clock.
+    pub(crate) fn set_cluster_time_offset_ms(&self, offset_ms: i64) {
+        self.series.clock_offset.set(offset_ms);
+    }
+
+    pub(crate) fn set_active_sessions(&self, sessions: usize) {
+        self.series.active_sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
+    }
+
+    /// Commands that wait for the batch under way.
+    pub(crate) fn set_commands_waiting(&self, commands: usize) {
+        self.series.commands_waiting.set(i64::try_from(commands).unwrap_or(i64::MAX));
+    }
+
+    /// Everything in Prometheus' text format.
+    ///
+    /// # Errors
+    /// A series cannot be gathered or written.
+    pub(crate) fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.series.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+impl Series {
+    fn new() -> Self {
+        let registry = Registry::new();
+        keep(&registry, ProcessCollector::for_self());
+        let series = Self {
+            http_requests: counters(
+                "synckairos_http_requests_total",
+                "Requests answered",
+                &["method", "route", "status_code"],
+            ),
+            http_request_duration: HistogramVec::new(
+                histogram_opts(
+                    "synckairos_http_request_duration_ms",
+                    "From the head of a request to its answer",
+                    &REQUEST_BUCKETS_MS,
+                ),
+                &["method", "route"],
+            )
+            .expect(VALID),
+            switch_duration: histogram(
+                "synckairos_switch_cycle_duration_ms",
+                "From the arrival of a switch to its answer",
+                &SWITCH_BUCKETS_MS,
+            ),
+            active_sessions: gauge_named("synckairos_active_sessions", "Sessions held"),
+            websocket_connections: gauge_named(
+                "synckairos_websocket_connections",
+                "WebSockets open at this node",
+            ),
+            commands_waiting: gauge_named(
+                "synckairos_db_write_queue_size",
+                "Commands that wait for the batch under way",
+            ),
+            slow_consumers: counter(
+                "synckairos_websocket_slow_consumers_total",
+                "WebSockets closed because their client fell behind",
+            ),
+            pushed: counter(
+                "synckairos_websocket_messages_total",
+                "Messages handed to subscribers",
+            ),
+            connections_refused: counter(
+                "synckairos_http_connections_refused_total",
+                "Connections turned away at the limit",
+            ),
+            raft_role: IntGaugeVec::new(
+                Opts::new("synckairos_raft_role", "1 for the role that this node has"),
+                &["role"],
+            )
+            .expect(VALID),
+            raft_term: gauge_named("synckairos_raft_term", "Term that this node is in"),
+            raft_last_log: gauge_named(
+                "synckairos_raft_last_log_index",
+                "Index of the last entry in this node's log",
+            ),
+            raft_applied: gauge_named(
+                "synckairos_raft_applied_index",
+                "Index of the last entry applied",
+            ),
+            commit_latency: histogram(
+                "synckairos_raft_commit_latency_ms",
+                "From a command's arrival at the leader to its commit",
+                &COMMIT_BUCKETS_MS,
+            ),
+            clock_offset: gauge_named(
+                "synckairos_cluster_time_offset_ms",
+                "Cluster time minus this host's wall clock",
+            ),
+            registry,
+        };
+        series.register();
+        series
+    }
+
+    fn register(&self) {
+        keep(&self.registry, self.http_requests.clone());
+        keep(&self.registry, self.http_request_duration.clone());
+        keep(&self.registry, self.raft_role.clone());
+        for histogram in [&self.switch_duration, &self.commit_latency] {
+            keep(&self.registry, histogram.clone());
+        }
+        for gauge in [
+            &self.active_sessions,
+            &self.websocket_connections,
+            &self.commands_waiting,
+            &self.raft_term,
+            &self.raft_last_log,
+            &self.raft_applied,
+            &self.clock_offset,
+        ] {
+            keep(&self.registry, gauge.clone());
+        }
+        for counter in [&self.slow_consumers, &self.pushed, &self.connections_refused] {
+            keep(&self.registry, counter.clone());
+        }
+    }
+}
+
+/// Why the constructors cannot fail: names and buckets are the constants of this file, and a test
+/// makes them all.
+const VALID: &str = "names are valid and buckets increase";
+
+fn keep(registry: &Registry, collector: impl Collector + 'static) {
+    registry.register(Box::new(collector)).expect("names are distinct");
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    IntCounter::new(name, help).expect(VALID)
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect(VALID)
+}
+
+fn gauge_named(name: &str, help: &str) -> IntGauge {
+    IntGauge::new(name, help).expect(VALID)
+}
+
+fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    Histogram::with_opts(histogram_opts(name, help, buckets)).expect(VALID)
+}
+
+fn histogram_opts(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
+    HistogramOpts::new(name, help).buckets(buckets.to_vec())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The three digits of a status, without an allocation.
+fn status_label(status: u16, digits: &mut [u8; 3]) -> &str {
+    for (digit, place) in digits.iter_mut().zip([100, 10, 1]) {
+        *digit = b'0' + u8::try_from(status / place % 10).unwrap_or(0);
+    }
+    std::str::from_utf8(digits).unwrap_or("000")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_v2_dashboards_are_served() {
+        let metrics = Metrics::new();
+        metrics.http_request("GET", "/v1/time", 200, Duration::from_millis(3));
+        metrics.set_raft("leader", 4, 9, 8);
+        let open = metrics.socket_opened();
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let lines = [
+            r#"synckairos_http_requests_total{method="GET",route="/v1/time",status_code="200"} 1"#,
+            r#"synckairos_http_request_duration_ms_bucket{method="GET",route="/v1/time",le="5"} 1"#,
+            "synckairos_switch_cycle_duration_ms_count 0",
+            "synckairos_active_sessions 0",
+            "synckairos_websocket_connections 1",
+            "synckairos_db_write_queue_size 0",
+            r#"synckairos_raft_role{role="leader"} 1"#,
+            r#"synckairos_raft_role{role="follower"} 0"#,
+            "synckairos_raft_term 4",
+            "process_resident_memory_bytes ",
+        ];
+        for line in lines {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        drop(open);
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text.contains("synckairos_websocket_connections 0"));
+    }
+
+    #[test]
+    fn status_labels_have_three_digits() {
+        for (status, label) in [(200, "200"), (404, "404"), (503, "503"), (7, "007")] {
+            assert_eq!(status_label(status, &mut [0; 3]), label);
+        }
+    }
+}

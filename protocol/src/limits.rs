@@ -1,0 +1,39 @@
+//! Every bound that the protocol sets. What only one node decides (queues, sockets) is
+//! configuration of that node.
+
+use crate::time::Millis;
+
+/// Participants in a session. v2's bound.
+pub const PARTICIPANTS_MAX: usize = 1_000;
+/// Shortest clock: banks, cycles, ceilings.
+pub const CLOCK_MIN: Millis = Millis::new(1_000);
+/// Longest clock: a day.
+pub const CLOCK_MAX: Millis = Millis::new(86_400_000);
+/// Longest Fischer increment.
+pub const INCREMENT_MAX: Millis = Millis::new(60_000);
+/// Largest integer that JSON readers keep exactly: 2^53 - 1.
+pub const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
+/// Thresholds in `warnings_ms`.
+pub const WARNINGS_MAX: usize = 8;
+/// `metadata` as compact JSON text.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// `on_timeout.action`.
+pub const ACTION_BYTES_MAX: usize = 256;
+/// Body of a request.
+pub const BODY_BYTES_MAX: usize = 1_000_000;
+/// Sessions in a cluster: each lives in memory, about 1 KiB for two participants.
+pub const SESSIONS_MAX: usize = 1_000_000;
+
+/// Commands in one log entry.
+pub const BATCH_COMMANDS_MAX: usize = 4_096;
+/// Bytes of one encoded log entry, a full batch of the largest creates cut short by the batcher.
+pub const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// One encoded command: a create with every field at its bound.
+pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
+/// Sessions that one `Tick` settles, and one `Sweep` removes.
+pub const TICK_SESSIONS_MAX: u32 = 1_000;
+
+/// One stored row, one snapshot chunk: a session at every bound fits.
+pub const ROW_BYTES_MAX: usize = 1024 * 1024;
+/// One frame between peers: an append of several entries.
+pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -1,0 +1,55 @@
+//! Why a command changed nothing: the machine's answer, the same on every replica.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{ParticipantId, SessionId},
+    session::Status,
+    time::Stamp,
+};
+
+/// Part of the replicated result. Numbers are frozen: append only.
+///
+/// The messages are v2's, word for word where v2 has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Reject {
+    #[error("Session {0} not found")]
+    SessionNotFound(SessionId),
+    #[error("Session {0} already exists")]
+    SessionExists(SessionId),
+    #[error("Session {session} cannot be {verb} (current status: {})", status.as_str())]
+    WrongStatus { session: SessionId, verb: Verb, status: Status },
+    #[error("Session {session} not running (current status: {})", status.as_str())]
+    NotRunning { session: SessionId, status: Status },
+    #[error("Session {session} not running (current status: expired)")]
+    Expired { session: SessionId, participant: ParticipantId, at: Stamp },
+    #[error("Concurrent modification detected, please retry")]
+    VersionMoved { session: SessionId, expected: u64, actual: u64 },
+    #[error("Participant {expected} is not active in session {session}")]
+    NotCurrent { session: SessionId, expected: ParticipantId, actual: ParticipantId },
+    #[error("Participant {participant} not found in session")]
+    ParticipantNotFound { session: SessionId, participant: ParticipantId },
+    #[error("the cluster holds {max} sessions, which is its limit; delete some or wait")]
+    TooManySessions { max: u64 },
+    /// The edge lets no such command pass: another version of a node, or a bug, sent it.
+    #[error("Session {session} cannot be created: it must hold that {rule}")]
+    BrokenRule { session: SessionId, rule: String },
+}
+
+/// What was asked of a session whose status does not allow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verb {
+    Started,
+    Paused,
+    Resumed,
+}
+
+impl std::fmt::Display for Verb {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Started => "started",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! The applied state in memory, for whoever reads it.
+
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use synckairos_protocol::{
+    codec::{self, Kind},
+    ids::SessionId,
+    machine::Machine,
+    session::Session,
+    time::Stamp,
+};
+use tokio::sync::watch;
+
+use super::db::{StateDb, StateMetaV1};
+use crate::{
+    layout::DirectoryLock,
+    raft_types::{LogId, StoredMembership},
+    snapshot::format::ROW_FORMAT,
+};
+
+pub(super) struct StateShared {
+    machine: RwLock<Machine>,
+    position: Mutex<Position>,
+    db: Mutex<Arc<StateDb>>,
+    applied: watch::Sender<Option<u64>>,
+    /// After the database: the directory is free once it is closed.
+    _lock: Arc<DirectoryLock>,
+}
+
+/// How far the log has been applied.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Position {
+    pub(super) last_applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
+}
+
+impl Position {
+    pub(super) fn meta(&self, machine: &Machine) -> StateMetaV1 {
+        StateMetaV1 {
+            last_applied: self.last_applied.as_ref().map(Into::into),
+            membership: (&self.membership).into(),
+            now: machine.now(),
+            sessions: machine.sessions().len() as u64,
+        }
+    }
+}
+
+impl StateShared {
+    pub(super) fn new(
+        db: StateDb,
+        machine: Machine,
+        position: Position,
+        lock: Arc<DirectoryLock>,
+    ) -> Self {
+        let applied = position.last_applied.map(|log_id| log_id.index);
+        Self {
+            machine: RwLock::new(machine),
+            position: Mutex::new(position),
+            db: Mutex::new(Arc::new(db)),
+            applied: watch::Sender::new(applied),
+            _lock: lock,
+        }
+    }
+
+    pub(super) fn machine(&self) -> RwLockReadGuard<'_, Machine> {
+        self.machine.read().expect(LOCK)
+    }
+
+    pub(super) fn machine_mut(&self) -> RwLockWriteGuard<'_, Machine> {
+        self.machine.write().expect(LOCK)
+    }
+
+    pub(super) fn position(&self) -> Position {
+        self.lock_position().clone()
+    }
+
+    pub(super) fn db(&self) -> Arc<StateDb> {
+        Arc::clone(&self.db.lock().expect(LOCK))
+    }
+
+    /// Makes a position visible, after what it covers is.
+    pub(super) fn publish(&self, position: Position) {
+        let index = position.last_applied.map(|log_id| log_id.index);
+        *self.lock_position() = position;
+        self.applied.send_replace(index);
+    }
+
+    /// Replaces everything, and returns the database that was in use.
+    pub(super) fn replace(
+        &self,
+        db: StateDb,
+        machine: Machine,
+        position: Position,
+    ) -> Arc<StateDb> {
+        *self.machine_mut() = machine;
+        let before = std::mem::replace(&mut *self.db.lock().expect(LOCK), Arc::new(db));
+        self.publish(position);
+        before
+    }
+
+    fn lock_position(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().expect(LOCK)
+    }
+}
+
+/// A panic while applying leaves state that nobody may read.
+const LOCK: &str = "the process ends when applying panics";
+
+/// Reads of the applied state. Cheap to clone; none of its methods waits for a disk.
+#[derive(Clone)]
+pub struct Applied {
+    pub(super) shared: Arc<StateShared>,
+}
+
+impl Applied {
+    pub fn session(&self, id: SessionId) -> Option<Arc<Session>> {
+        self.shared.machine().session(id).map(Arc::clone)
+    }
+
+    pub fn session_count(&self) -> usize {
+        self.shared.machine().sessions().len()
+    }
+
+    /// The earliest instant at which a `Tick` has something to do.
+    pub fn next_deadline(&self) -> Option<Stamp> {
+        self.shared.machine().next_deadline()
+    }
+
+    /// Since when the longest idle removable session has not changed.
+    pub fn longest_idle(&self) -> Option<Stamp> {
+        self.shared.machine().longest_idle()
+    }
+
+    /// The largest stamp applied.
+    pub fn now(&self) -> Stamp {
+        self.shared.machine().now()
+    }
+
+    /// Runs `read` on the machine. Applying waits meanwhile, so it must be short.
+    pub fn read<T>(&self, read: impl FnOnce(&Machine) -> T) -> T {
+        read(&self.shared.machine())
+    }
+
+    /// Index of the last applied entry; `None` before the first.
+    pub fn applied_index(&self) -> Option<u64> {
+        *self.shared.applied.borrow()
+    }
+
+    /// Changes with every entry that is applied: the index of the last one.
+    pub fn watch_applied(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.applied.subscribe()
+    }
+
+    /// Waits until the entry of this index has been applied; the caller sets a deadline.
+    pub async fn wait_applied(&self, index: u64) {
+        let mut applied = self.shared.applied.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = applied.wait_for(|applied| applied.is_some_and(|applied| index <= applied)).await;
+    }
+
+    /// A hash over all sessions in the order of their ids, and cluster time: equal on all nodes
+    /// that have applied the same entries. Reads everything; for tests and inspection.
+    pub fn state_hash(&self) -> [u8; 32] {
+        let machine = self.shared.machine();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&machine.now().unix_millis().to_le_bytes());
+        for session in machine.sessions() {
+            let row = codec::encode(Kind::SessionRow, ROW_FORMAT, session.as_ref())
+                .expect("a session that was applied has been stored in this form");
+            hasher.update(&row);
+        }
+        *hasher.finalize().as_bytes()
+    }
+}

@@ -1,0 +1,18 @@
+//! Runs real `synckairos` processes on loopback and looks at them from outside: HTTP, WebSocket,
+//! signals, files and a network whose links can be cut.
+
+pub mod binary;
+pub mod certificates;
+pub mod cluster;
+pub mod http;
+pub mod links;
+pub mod load;
+pub mod node;
+pub mod ordered;
+pub mod ports;
+pub mod process;
+pub mod sessions;
+pub mod shared;
+pub mod socket;
+pub mod timeline;
+pub mod wait;

@@ -1,0 +1,175 @@
+//! One node: its directory, its process, its client port.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    http::Http,
+    process::{self, Process},
+    socket::Socket,
+    wait::{PATIENCE, eventually},
+};
+
+/// Longer than a node gives itself to stop in good order.
+const STOP_WITHIN: Duration = Duration::from_secs(40);
+
+/// Lines of a node's log that a failed test shows.
+const LOG_LINES_SHOWN: usize = 40;
+
+pub struct Node {
+    pub id: u64,
+    /// Where clients reach it.
+    pub address: SocketAddr,
+    /// Where its peer port is, without a relay in front.
+    pub peer: SocketAddr,
+    pub directory: PathBuf,
+    pub http: Http,
+    environment: Vec<(String, String)>,
+    process: Mutex<Option<Process>>,
+}
+
+impl Node {
+    pub(crate) fn new(
+        id: u64,
+        address: SocketAddr,
+        peer: SocketAddr,
+        directory: PathBuf,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let http = Http::new(address);
+        Self { id, address, peer, directory, http, environment, process: Mutex::default() }
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.join("config.toml")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// # Panics
+    /// Where it runs already.
+    pub fn start(&self) {
+        let mut process = self.process();
+        assert!(process.is_none(), "node {} runs", self.id);
+        let file = self.config_file();
+        let arguments = ["serve", "--exit-with-parent", "--config", path_text(&file)];
+        let mut command = process::command(arguments, &self.log_file());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        *process = Some(Process::start(command));
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn kill(&self) {
+        let process = self.process().take();
+        process.unwrap_or_else(|| panic!("node {} does not run", self.id)).kill();
+    }
+
+    /// SIGSTOP: it holds its sockets and says nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGTERM; the node ends when it has finished.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// # Panics
+    /// Where it does not end.
+    pub async fn await_end(&self) -> ExitStatus {
+        let taken = self.process().take();
+        let mut process = taken.unwrap_or_else(|| panic!("node {} does not run", self.id));
+        process.await_end(STOP_WITHIN).await
+    }
+
+    /// Waits until `GET /ready` is 200.
+    ///
+    /// # Panics
+    /// Where that does not happen.
+    pub async fn await_ready(&self) {
+        let what = format!("node {} is ready", self.id);
+        eventually(PATIENCE, &what, async || {
+            if let Some(status) = self.process().as_mut().and_then(Process::ended) {
+                panic!("node {} ended: {status}: {}", self.id, self.last_log_line());
+            }
+            match self.http.try_get("/ready").await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.text),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+    }
+
+    pub fn runs(&self) -> bool {
+        self.process().is_some()
+    }
+
+    /// A socket that watches `session` on this node.
+    ///
+    /// # Panics
+    /// Where the node refuses.
+    pub async fn watch(&self, session: &str) -> Socket {
+        Socket::watch(self.address, session).await
+    }
+
+    /// What it wrote to standard error since the first start.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    pub fn last_log_line(&self) -> String {
+        last_line(&self.log())
+    }
+
+    /// Shows the end of the log on standard error.
+    pub fn show_log(&self) {
+        let log = self.log();
+        // Waiting for the node to get ready leaves a line each time.
+        let lines: Vec<&str> =
+            log.lines().filter(|line| !line.contains(r#"path="/ready""#)).collect();
+        let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+        eprintln!("---- node {} ({} lines) ----\n{}", self.id, lines.len(), shown.join("\n"));
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("node.log")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process();
+        process.as_ref().unwrap_or_else(|| panic!("node {} does not run", self.id)).signal(signal);
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub fn last_line(log: &str) -> String {
+    log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+}
+
+/// # Panics
+/// Where the path is no UTF-8.
+pub fn path_text(path: &Path) -> &str {
+    path.to_str().expect("temporary directories have plain names")
+}
