@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use openraft::errors::{InitializeError, RaftError};
 use synckairos_raft_store::{
-    Closed, Identity, OpenError, Opened, Options, Store, raft_types::PeerNode,
+    AppliedEvent, Closed, Identity, OpenError, Opened, Options, Store, raft_types::PeerNode,
 };
 use tokio::{
     net::TcpListener,
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
+    admission::Limits,
     config::Config,
     http::{self, AppState},
     pki::{
@@ -109,43 +110,37 @@ struct Node {
 
 impl Node {
     async fn start(config: Config) -> Result<Self, NodeError> {
-        let name = NodeName { cluster: config.cluster.id.parse()?, node: config.node.id };
-        let identity = peer_identity(&config, name)?;
         let engine = config.raft.to_engine(&config.cluster.id)?;
         // Ports first: a second process on the same ports must not touch the data.
-        let listener = bind_http(config.http.listen).await?;
-        let endpoint = PeerEndpoint::bind(config.peer.listen, &identity, &config.node.data_dir)?;
+        let (listener, endpoint) = bind(&config).await?;
+        let (metrics, clock) = (Metrics::new(), ClusterClock::default());
+        let (sink, changes) = mpsc::channel(APPLIED_QUEUE_MAX);
+        let Opened { log, state, applied, inbox, fatal, closed } = open_store(&config, sink)?;
 
-        let metrics = Metrics::new();
-        let clock = ClusterClock::default();
-        let (applied_sink, applied_changes) = mpsc::channel(APPLIED_QUEUE_MAX);
-        let Opened { log, state, applied, inbox, fatal, closed } = Store::open(Options {
-            data_dir: config.node.data_dir.clone(),
-            identity: Identity { cluster: config.cluster.id.clone(), node: config.node.id },
-            sink: applied_sink,
-        })?;
+        let mut tasks = JoinSet::new();
+        // Before Raft: it applies again what the state has lost, and waits while nobody listens.
+        let hub_clock = clock.clone();
+        let now = Arc::new(move || hub_clock.estimate());
+        let (hub, hub_task) = Hub::new(changes, now, metrics.clone());
+        tasks.spawn(hub_task);
 
         let peers = Peers::new(endpoint.clone(), clock.clone());
         let network = Network::new(peers.clone());
         let raft = Raft::new(config.node.id, engine.into(), network, log.clone(), state)
             .await
             .map_err(|error| NodeError::Raft(error.to_string()))?;
-
-        let mut tasks = JoinSet::new();
         let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
-        let sessions = Sessions::start(
-            sessions::Parts {
-                raft: raft.clone(),
-                applied,
-                log: log.clone(),
-                clock: clock.clone(),
-                peers: peers.clone(),
-                metrics: metrics.clone(),
-                settings: config.sessions.clone(),
-                stopping: ended.clone(),
-            },
-            &mut tasks,
-        );
+        let parts = sessions::Parts {
+            raft: raft.clone(),
+            applied,
+            log: log.clone(),
+            clock: clock.clone(),
+            peers: peers.clone(),
+            metrics: metrics.clone(),
+            settings: config.sessions.clone(),
+            stopping: ended.clone(),
+        };
+        let sessions = Sessions::start(parts, &mut tasks);
         let service = PeerService {
             raft: raft.clone(),
             sessions: sessions.clone(),
@@ -154,20 +149,11 @@ impl Node {
             inbox,
         };
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
+        let sampled = (metrics.clone(), sessions.clone(), clock.clone());
+        tasks.spawn(telemetry::sampler::run(sampled.0, sampled.1, sampled.2, log));
         found_cluster(&raft, &config).await?;
 
-        let now = clock.clone();
-        let now = Arc::new(move || now.estimate());
-        tasks.spawn(telemetry::sampler::run(
-            metrics.clone(),
-            sessions.clone(),
-            clock.clone(),
-            log.clone(),
-        ));
-        let (hub, hub_task) = Hub::new(applied_changes, now, metrics.clone());
-        tasks.spawn(hub_task);
-        let limits = crate::admission::Limits::new(&config.http);
-        let settings = config.http.clone();
+        let (limits, settings) = (Limits::new(&config.http), config.http.clone());
         let state = AppState { sessions: sessions.clone(), clock, hub, metrics, limits, settings };
         let http = tokio::spawn(http::serve(listener, state, stopping.clone()));
         info!(node = config.node.id, cluster = config.cluster.id, http = %config.http.listen,
@@ -184,7 +170,9 @@ impl Node {
     }
 }
 
-fn peer_identity(config: &Config, name: NodeName) -> Result<PeerIdentity, NodeError> {
+/// The two ports, after the certificates that the peer port needs have been checked.
+async fn bind(config: &Config) -> Result<(TcpListener, PeerEndpoint), NodeError> {
+    let name = NodeName { cluster: config.cluster.id.parse()?, node: config.node.id };
     let files = IdentityFiles {
         ca: config.peer.ca.clone(),
         certificate: config.peer.certificate.clone(),
@@ -192,11 +180,19 @@ fn peer_identity(config: &Config, name: NodeName) -> Result<PeerIdentity, NodeEr
     };
     let identity = PeerIdentity::load(&files, SystemTime::now())?;
     identity.require_name(name)?;
-    Ok(identity)
+    let address = config.http.listen;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| NodeError::Http { address, source })?;
+    let endpoint = PeerEndpoint::bind(config.peer.listen, &identity, &config.node.data_dir)?;
+    Ok((listener, endpoint))
 }
 
-async fn bind_http(address: SocketAddr) -> Result<TcpListener, NodeError> {
-    TcpListener::bind(address).await.map_err(|source| NodeError::Http { address, source })
+fn open_store(config: &Config, sink: mpsc::Sender<AppliedEvent>) -> Result<Opened, OpenError> {
+    Store::open(Options {
+        data_dir: config.node.data_dir.clone(),
+        identity: Identity { cluster: config.cluster.id.clone(), node: config.node.id },
+        sink,
+    })
 }
 
 /// The member with the lowest id founds the cluster, once, with all members in it.

@@ -48,6 +48,12 @@ impl SpelledUuid {
         Ok(Self { bits, upper })
     }
 
+    /// Bit `i` is set where the `i`-th digit from the left is a letter.
+    fn letters(self) -> u32 {
+        let is_letter = |index: u32| 9 < (self.bits >> (124 - 4 * index)) & 0xf;
+        (0..32).filter(|index| is_letter(*index)).fold(0, |letters, index| letters | 1 << index)
+    }
+
     /// RFC 9562: versions 1 to 8 of the standard variant, or nil, or max in lower case.
     fn parse(text: &str) -> Result<Self, NotAUuid> {
         let uuid = Self::parse_loose(text)?;
@@ -97,7 +103,13 @@ impl<'de> Deserialize<'de> for SpelledUuid {
             Self::parse_loose(&text).map_err(de::Error::custom)
         } else {
             let (bits, upper) = <([u8; 16], u32)>::deserialize(deserializer)?;
-            Ok(Self { bits: u128::from_le_bytes(bits), upper })
+            let id = Self { bits: u128::from_le_bytes(bits), upper };
+            // Two spellings of one text would be two ids.
+            if upper & !id.letters() == 0 {
+                Ok(id)
+            } else {
+                Err(de::Error::custom("an upper-case digit that is no letter"))
+            }
         }
     }
 }
@@ -204,6 +216,20 @@ mod tests {
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(json, format!("\"{mixed}\""));
         assert_eq!(serde_json::from_str::<SessionId>(&json).unwrap(), id);
+    }
+
+    #[test]
+    fn one_text_has_one_binary_form() {
+        let bits = 0xA0_u128 << 120;
+        let encode = |upper: u32| {
+            crate::codec::encode(crate::codec::Kind::SessionRow, 1, &(bits.to_le_bytes(), upper))
+                .unwrap()
+        };
+        let decode = |bytes: &[u8]| {
+            crate::codec::decode::<SessionId>(crate::codec::Kind::SessionRow, 1, bytes)
+        };
+        assert!(decode(&encode(0b01)).is_ok());
+        assert!(decode(&encode(0b10)).is_err());
     }
 
     #[test]

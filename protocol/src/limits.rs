@@ -33,6 +33,10 @@ pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 /// Sessions that one `Tick` settles, and one `Sweep` removes.
 pub const TICK_SESSIONS_MAX: u32 = 1_000;
 
+/// Changes after which a `Tick` leaves the rest to the next one: each holds a whole session, and
+/// after a long outage one session can owe thousands.
+pub const TICK_CHANGES_MAX: usize = 2_000;
+
 /// One stored row, one snapshot chunk: a session at every bound fits.
 pub const ROW_BYTES_MAX: usize = 1024 * 1024;
 /// One frame between peers: an append of several entries.

@@ -173,13 +173,16 @@ impl Machine {
 
     fn tick(&mut self, sessions_max: u32, changes: &mut Vec<Change>) -> Answer {
         let mut sessions = 0;
-        while sessions < sessions_max {
+        // Counted from here, so that a batch does what its commands do one by one.
+        let mut settled = Vec::new();
+        while sessions < sessions_max && settled.len() < limits::TICK_CHANGES_MAX {
             let Some(&(due, id)) = self.deadlines.first() else { break };
-            if self.now < due || self.settled(id, changes).is_err() {
-                break;
-            }
+            let Some(session) = self.sessions.get(&id).filter(|_| due <= self.now) else { break };
+            let session = Arc::clone(session);
+            self.put(session.settle_some(self.now, limits::TICK_CHANGES_MAX, &mut settled));
             sessions += 1;
         }
+        changes.append(&mut settled);
         let more = self.next_deadline().is_some_and(|due| due <= self.now);
         Answer::Swept { sessions, more }
     }

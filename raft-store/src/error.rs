@@ -45,8 +45,6 @@ pub enum OpenError {
          promised; {REJOIN}", directory.display()
     )]
     LogMissing { directory: PathBuf },
-    #[error("the state in {} cannot be opened: {reason}; {REJOIN}", path.display())]
-    UnreadableState { path: PathBuf, reason: String },
     #[error(
         "state and snapshots reach up to index {applied:?}, and the log begins after {purged}; \
          {REJOIN}"
@@ -67,12 +65,13 @@ impl OpenError {
     }
 
     pub(crate) fn unusable_snapshot(path: PathBuf, source: SnapshotError) -> Self {
-        match source {
-            SnapshotError::Damaged {
-                source: DecodeError::NewerFormat { actual, newest, .. },
-                ..
-            } => Self::NewerFormat { what: "a snapshot", found: actual, newest },
-            source => Self::Snapshot { path, source },
+        if let SnapshotError::Damaged {
+            source: DecodeError::NewerFormat { actual, newest, .. },
+            ..
+        } = source
+        {
+            return Self::NewerFormat { what: "a snapshot", found: actual, newest };
         }
+        Self::Snapshot { path, source }
     }
 }

@@ -28,14 +28,20 @@ pub const LOST: &str = "connection lost";
 #[derive(Clone, Debug)]
 pub struct Tally {
     pub session: String,
-    /// Switches that were acknowledged, and when.
-    pub acknowledged: Vec<Instant>,
+    pub acknowledged: Vec<Acknowledged>,
     /// The highest version that an answer named.
     pub version: u64,
     /// Requests that may have taken effect all the same: kind, or [`LOST`].
     pub unknown: Vec<String>,
     /// Refused without effect: kind, or [`NOT_CONNECTED`].
     pub refused: Vec<String>,
+}
+
+/// A switch that was answered with 200.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledged {
+    pub sent: Instant,
+    pub answered: Instant,
 }
 
 pub struct Load {
@@ -110,9 +116,10 @@ pub async fn running_session(http: &Http) -> String {
 
 /// One switch; false where another node should be tried.
 async fn step(http: &Http, tally: &mut Tally) -> bool {
+    let sent = Instant::now();
     match switch(http, &tally.session).await {
         Outcome::Done { version } => {
-            tally.acknowledged.push(Instant::now());
+            tally.acknowledged.push(Acknowledged { sent, answered: Instant::now() });
             tally.version = tally.version.max(version);
             true
         }
@@ -163,10 +170,22 @@ impl Tally {
     }
 }
 
+/// From `loss` to the first answer to a switch that was sent after it.
+///
+/// # Panics
+/// Where there is none.
+pub fn takeover(tallies: &[Tally], loss: Instant) -> Duration {
+    let all = tallies.iter().flat_map(|tally| &tally.acknowledged);
+    let first = all.filter(|one| loss < one.sent).map(|one| one.answered).min();
+    first.expect("switches are acknowledged after the loss") - loss
+}
+
 /// The longest span without an acknowledged switch of any client.
 pub fn longest_gap(tallies: &[Tally]) -> Duration {
-    let mut all: Vec<Instant> =
-        tallies.iter().flat_map(|tally| tally.acknowledged.iter().copied()).collect();
+    let mut all: Vec<Instant> = tallies
+        .iter()
+        .flat_map(|tally| tally.acknowledged.iter().map(|one| one.answered))
+        .collect();
     all.sort();
     let gaps = all.windows(2).map(|pair| pair[1] - pair[0]);
     gaps.max().unwrap_or_default()

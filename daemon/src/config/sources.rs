@@ -156,8 +156,18 @@ fn explain(error: &figment::Error) -> String {
             );
             format!("unknown key `{}`{place}; {hint}", full.join("."))
         }
-        other => format!("`{path}`{place}: {other}"),
+        other if path.is_empty() => {
+            format!("the configuration cannot be read{place}: {}", one_line(other))
+        }
+        other => format!("`{path}`{place}: {}", one_line(other)),
     }
+}
+
+/// TOML's parser draws the place under the line; the last line of a log has no room for that.
+fn one_line(kind: &Kind) -> String {
+    let text = kind.to_string();
+    let told = text.lines().filter(|line| !line.contains('|') && !line.trim().is_empty());
+    told.collect::<Vec<_>>().join(", ")
 }
 
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {

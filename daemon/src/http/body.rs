@@ -149,9 +149,7 @@ impl From<BodyError> for ApiError {
         let message = error.to_string();
         match error {
             BodyError::TooLarge => {
-                let mut error = Self::new(Kind::PayloadTooLarge, message);
-                error.problem = error.problem.with("bytes_max", limits::BODY_BYTES_MAX);
-                error
+                Self::new(Kind::PayloadTooLarge, message).with("bytes_max", limits::BODY_BYTES_MAX)
             }
             BodyError::TimedOut(_)
             | BodyError::CutOff(_)

@@ -29,7 +29,9 @@ pub(super) fn redirect() -> Reply {
 pub(super) fn file(name: &str) -> Reply {
     match utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)) {
         Ok(Some(file)) => {
-            let content_type = HeaderValue::from_str(&file.content_type)
+            let charset =
+                if file.content_type.starts_with("text/") { "; charset=utf-8" } else { "" };
+            let content_type = HeaderValue::from_str(&format!("{}{charset}", file.content_type))
                 .unwrap_or(HeaderValue::from_static("application/octet-stream"));
             let reply = Reply::typed(StatusCode::OK, content_type, file.bytes.into_owned());
             if file.gzpipped {
@@ -58,7 +60,7 @@ mod tests {
             assert!(!reply.body.is_empty(), "{name}");
         }
         let page = file("");
-        assert_eq!(page.headers[header::CONTENT_TYPE], "text/html");
+        assert_eq!(page.headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert_eq!(file("../secret").status, StatusCode::NOT_FOUND);
         let start = file("swagger-initializer.js");
         assert!(String::from_utf8_lossy(&start.body).contains("/api-docs.json"));

@@ -14,9 +14,10 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 
 #[derive(Clone, Debug)]
 pub(super) struct ApiError {
-    pub(super) status: StatusCode,
-    pub(super) problem: Problem,
-    pub(super) headers: HeaderMap,
+    status: StatusCode,
+    /// Boxed, since most requests have none.
+    problem: Box<Problem>,
+    headers: HeaderMap,
 }
 
 impl ApiError {
@@ -39,18 +40,16 @@ impl ApiError {
 
     pub(super) fn not_found(method: &Method, path: &str) -> Self {
         let shown: String = path.chars().take(PATH_SHOWN_MAX).collect();
-        let mut error = Self::new(Kind::NotFound, format!("Cannot {method} {shown}"));
-        error.problem = error.problem.with("method", method.as_str()).with("path", shown);
-        error
+        let error = Self::new(Kind::NotFound, format!("Cannot {method} {shown}"));
+        error.with("method", method.as_str()).with("path", shown)
     }
 
     pub(super) fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
         let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
         let allow = names.join(", ");
         let message = format!("{method} is not allowed here; allowed: {allow}");
-        let mut error = Self::new(Kind::MethodNotAllowed, message);
-        error.problem =
-            error.problem.with("method", method.as_str()).with("allowed", names.clone());
+        let error = Self::new(Kind::MethodNotAllowed, message);
+        let mut error = error.with("method", method.as_str()).with("allowed", names);
         // Method names are tokens, so this holds for any of them.
         if let Ok(allow) = HeaderValue::from_str(&allow) {
             error.headers.insert(header::ALLOW, allow);
@@ -63,10 +62,16 @@ impl ApiError {
         let mut error = Self::new(Kind::RateLimitExceeded, message);
         let window_seconds = verdict.window.get() / 1_000;
         error.problem.error.retry_after_seconds = Some(window_seconds);
-        error.problem =
-            error.problem.with("limit", verdict.limit).with("window_seconds", window_seconds);
+        let mut error = error.with("limit", verdict.limit).with("window_seconds", window_seconds);
         error.headers.insert(header::RETRY_AFTER, verdict.reset_seconds().into());
         error
+    }
+
+    /// Adds something that the message speaks of.
+    #[must_use]
+    pub(super) fn with(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+        *self.problem = self.problem.with(key, value);
+        self
     }
 
     fn of(kind: Kind, problem: Problem) -> Self {
@@ -76,7 +81,7 @@ impl ApiError {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
-        Self { status, problem, headers }
+        Self { status, problem: Box::new(problem), headers }
     }
 }
 
@@ -100,7 +105,7 @@ impl From<Refusal> for ApiError {
 
 impl From<ApiError> for Reply {
     fn from(error: ApiError) -> Self {
-        let mut reply = Self::json(error.status, &error.problem);
+        let mut reply = Self::json(error.status, &*error.problem);
         reply.headers.extend(error.headers);
         reply
     }

@@ -70,7 +70,9 @@ impl Stage {
     async fn intent(&self, path: &str, content_type: &str, body: &[u8]) -> Intent {
         match self.call(Method::POST, path, content_type, body).await {
             Step::Session(Action::Propose(intent), _) => intent,
-            other => panic!("{path}: {other:?}"),
+            step @ (Step::Answered(_) | Step::Node | Step::Session(..)) => {
+                panic!("{path}: {step:?}")
+            }
         }
     }
 }

@@ -77,6 +77,8 @@ struct Stage {
     sessions: Arc<Mutex<Machine>>,
     stopping: CancellationToken,
     revision: u64,
+    /// The node's own handle: the hub outlives every conversation.
+    _hub: Hub,
 }
 
 fn session() -> SessionId {
@@ -95,7 +97,7 @@ fn start(watch: Watch, heartbeat: Duration, room: usize) -> Stage {
     let readable = Arc::clone(&sessions);
     let stopping = CancellationToken::new();
     let context = Context {
-        hub,
+        hub: hub.clone(),
         read: Arc::new(move |id| {
             let session = readable.lock().unwrap().session(id).cloned();
             Box::pin(async move { Ok(session) })
@@ -106,7 +108,7 @@ fn start(watch: Watch, heartbeat: Duration, room: usize) -> Stage {
     };
     let socket = FakeSocket { from_client, to_client: PollSender::new(to_client) };
     tokio::spawn(run(socket, watch, context));
-    Stage { client, heard, applied, sessions, stopping, revision: 0 }
+    Stage { client, heard, applied, sessions, stopping, revision: 0, _hub: hub }
 }
 
 fn watching() -> Stage {

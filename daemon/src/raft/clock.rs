@@ -37,12 +37,15 @@ struct Reading {
 struct ClusterTime {
     reading: Option<Reading>,
     leading: bool,
+    /// When a leader last spoke, on the monotonic clock.
+    heard_boot_us: i64,
 }
 
 impl ClusterTime {
     /// The leader of an append or heartbeat said that it is `stamp`. A late packet can only make
     /// an estimate smaller, so a smaller one is ignored.
     fn heard(&mut self, stamp: Stamp, host: HostTime) {
+        self.heard_boot_us = host.boot_us;
         let heard_us = to_micros(stamp);
         if self.leading || self.estimate_us(host).is_some_and(|estimate| heard_us <= estimate) {
             return;
@@ -88,9 +91,18 @@ impl ClusterTime {
 }
 
 /// This node's view of cluster time, shared by everything that needs it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ClusterClock {
     time: Arc<Mutex<ClusterTime>>,
+}
+
+impl Default for ClusterClock {
+    fn default() -> Self {
+        // Silence counts from the start of the node.
+        let heard_boot_us = host_time().boot_us;
+        let time = ClusterTime { heard_boot_us, ..ClusterTime::default() };
+        Self { time: Arc::new(Mutex::new(time)) }
+    }
 }
 
 impl ClusterClock {
@@ -110,6 +122,12 @@ impl ClusterClock {
     /// Takes over the time of a leader's append or heartbeat.
     pub(crate) fn heard(&self, stamp: Stamp) {
         self.lock().heard(stamp, host_time());
+    }
+
+    /// How long ago a leader last spoke to this node, or the node started.
+    pub(crate) fn silence(&self) -> Duration {
+        let silent_us = host_time().boot_us.saturating_sub(self.lock().heard_boot_us);
+        Duration::from_micros(u64::try_from(silent_us).unwrap_or(0))
     }
 
     /// Starts to count, from no earlier than `last_stamp`.

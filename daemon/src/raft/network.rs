@@ -235,7 +235,15 @@ impl PeerNetwork {
     where
         S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
     {
-        let connection = self.connected(&option).await?;
+        let connection = match self.connected(&option).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                // openraft's own pause comes with the next request, which nobody has taken yet:
+                // without one here it asks again at once, as fast as it can.
+                tokio::time::sleep(BACKOFF_FIRST).await;
+                return Err(error);
+            }
+        };
         let opening = connection.open(&OpenV1::Append, Priority::Append);
         let stream = tokio::time::timeout(option.soft_ttl(), opening).await;
         let stream = stream

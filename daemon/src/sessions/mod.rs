@@ -10,7 +10,7 @@ mod ticks;
 
 use std::{sync::Arc, time::Duration};
 
-use openraft::async_runtime::WatchReceiver;
+use openraft::{async_runtime::WatchReceiver, rt::Instant as _};
 use synckairos_protocol::{
     command::Intent, event::Answer, ids::SessionId, session::Session, time::Stamp,
 };
@@ -178,14 +178,16 @@ impl Sessions {
 
     pub(crate) fn status(&self) -> NodeStatus {
         let metrics = self.shared.raft.metrics().borrow_watched().clone();
-        let leader = metrics.current_leader.and_then(|id| {
+        // A leader that is out of touch may have a successor by now.
+        let leader_id = metrics.current_leader.filter(|_| self.out_of_touch().is_none());
+        let leader = leader_id.and_then(|id| {
             metrics.membership_config.membership().get_node(&id).map(|node| node.http.clone())
         });
         NodeStatus {
             node_id: metrics.id,
             role: role_name(metrics.state),
             term: metrics.current_term,
-            leader_id: metrics.current_leader,
+            leader_id,
             leader_http: leader,
             last_log: metrics.last_log_index.unwrap_or(0),
             applied: metrics.last_applied.map_or(0, |log_id| log_id.index),
@@ -205,6 +207,9 @@ impl Sessions {
     pub(crate) fn ready(&self) -> Result<(), String> {
         if self.shared.stopping.is_cancelled() {
             return Err(String::from("this node is stopping"));
+        }
+        if let Some(span) = self.out_of_touch() {
+            return Err(format!("out of touch with the cluster for {} ms", span.as_millis()));
         }
         match self.leader() {
             Leader::This if self.shared.batcher.leads() => Ok(()),
@@ -227,6 +232,7 @@ impl Sessions {
         }
     }
 
+    /// Asks the leader, for as long as this node takes it for the leader.
     async fn ask(
         &self,
         node: u64,
@@ -235,10 +241,26 @@ impl Sessions {
         deadline: Instant,
     ) -> Result<AppReply, Refusal> {
         let left = deadline.saturating_duration_since(Instant::now());
-        self.shared.peers.call(node, address, request, left).await.map_err(|error| match error {
-            CallError::NotSent(_) => Refusal::NoLeader,
-            CallError::Unknown(_) => Refusal::TimedOut,
-        })
+        tokio::select! {
+            reply = self.shared.peers.call(node, address, request, left) => {
+                reply.map_err(|error| match error {
+                    CallError::NotSent(_) => Refusal::NoLeader,
+                    CallError::Unknown(_) => Refusal::TimedOut,
+                })
+            }
+            // A dead leader does not answer, and its successor does not know of the request.
+            () = self.leader_moved(node) => Err(Refusal::LeadershipLost),
+        }
+    }
+
+    /// Waits until this node takes somebody else than `node`, or nobody, for the leader.
+    async fn leader_moved(&self, node: u64) {
+        let mut metrics = self.shared.raft.server_metrics();
+        while metrics.borrow_watched().current_leader == Some(node) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until who leads may have changed, or fails at the deadline.
@@ -254,6 +276,21 @@ impl Sessions {
         // Either way the caller looks again.
         let _ = timeout_at(recheck, metrics.changed()).await;
         Ok(())
+    }
+
+    /// How long ago this node last had the word of its leader, or as the leader that of a majority,
+    /// where that is too long ago to count on it.
+    fn out_of_touch(&self) -> Option<Duration> {
+        let raft = &self.shared.raft;
+        let span = match self.leader() {
+            Leader::This => {
+                raft.metrics().borrow_watched().last_quorum_acked.map(|acked| acked.elapsed())
+            }
+            Leader::Other(..) => Some(self.shared.clock.silence()),
+            Leader::Unknown => None,
+        };
+        let trusted_ms = raft.config().election_timeout_max.saturating_mul(2);
+        span.filter(|span| Duration::from_millis(trusted_ms) < *span)
     }
 
     fn leader(&self) -> Leader {

@@ -13,9 +13,20 @@ impl Session {
     ///
     /// Settling at an earlier instant first makes no difference.
     pub fn settle(self: Arc<Self>, now: Stamp, changes: &mut Vec<Change>) -> Arc<Self> {
+        self.settle_some(now, usize::MAX, changes)
+    }
+
+    /// As [`Session::settle`], but stops once there are `changes_max` changes; what is left falls
+    /// due the next time.
+    pub(crate) fn settle_some(
+        self: Arc<Self>,
+        now: Stamp,
+        changes_max: usize,
+        changes: &mut Vec<Change>,
+    ) -> Arc<Self> {
         let mut session = self;
         while let Some((at, due)) = session.next_due_event() {
-            if now < at {
+            if now < at || changes_max <= changes.len() {
                 break;
             }
             let draft = Arc::make_mut(&mut session);

@@ -97,7 +97,10 @@ impl Session {
     fn check_version(&self, expected: Expected) -> Result<(), Reject> {
         let (expected, holds) = match expected {
             Expected::Exactly(version) => (version, self.version == version),
-            Expected::Seen(version) => (version, self.commanded_version <= version),
+            // A version below what was seen is another session of the same id.
+            Expected::Seen(version) => {
+                (version, self.commanded_version <= version && version <= self.version)
+            }
         };
         if holds {
             return Ok(());

@@ -228,7 +228,8 @@ impl Bounds<'_> {
             return value.to_string();
         }
         let words = [(3_600_000, "hour"), (60_000, "minute"), (1_000, "second")];
-        let fitting = words.into_iter().find(|(size, _)| *size <= value && value % size == 0);
+        let fitting =
+            words.into_iter().find(|(size, _)| *size <= value && value.is_multiple_of(*size));
         match fitting {
             Some((size, word)) if value == size => format!("{value}ms (1 {word})"),
             Some((size, word)) => format!("{value}ms ({} {word}s)", value / size),

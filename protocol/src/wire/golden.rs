@@ -162,7 +162,7 @@ fn errors_look_as_stored() {
 }
 
 #[test]
-fn pushed_messages_look_as_stored() {
+fn updates_look_as_stored() {
     let (session_id, timestamp, server_time) = (id(), NOW, NOW);
     let state = || Box::new(SessionState::from(&running()));
     let switched = Event::Switched { from: player(1), to: player(2) };
@@ -197,12 +197,22 @@ fn pushed_messages_look_as_stored() {
                 server_time,
             },
         ),
+    ];
+    for (name, message) in messages {
+        check(name, &message);
+    }
+}
+
+#[test]
+fn messages_without_a_change_of_version_look_as_stored() {
+    let (session_id, timestamp, server_time) = (id(), NOW, NOW);
+    let messages = [
         (
             "ws_state_sync.json",
             ServerMessage::StateSync {
                 session_id,
                 timestamp,
-                state: state(),
+                state: Box::new(SessionState::from(&running())),
                 version: 3,
                 server_time,
             },

@@ -36,7 +36,7 @@ pub(super) fn load(layout: &Layout, identity: &Identity) -> Result<Loaded, OpenE
     }
     let db = rocks::open_raft(&path)
         .map_err(|error| OpenError::UnreadableLog { path: path.clone(), reason: error.into() })?;
-    check_identity(&db, layout, identity)?;
+    check_identity(&db, layout, identity, known)?;
     if !known {
         identity.write_file(layout)?;
     }
@@ -44,7 +44,13 @@ pub(super) fn load(layout: &Layout, identity: &Identity) -> Result<Loaded, OpenE
     Ok(Loaded { db, tail, last_stamp })
 }
 
-fn check_identity(db: &DB, layout: &Layout, identity: &Identity) -> Result<(), OpenError> {
+/// The identity is the first thing written to the log, so a log without one has lost everything.
+fn check_identity(
+    db: &DB,
+    layout: &Layout,
+    identity: &Identity,
+    known: bool,
+) -> Result<(), OpenError> {
     let database = |error: rocksdb::Error| OpenError::UnreadableLog {
         path: layout.raft(),
         reason: error.into(),
@@ -52,6 +58,9 @@ fn check_identity(db: &DB, layout: &Layout, identity: &Identity) -> Result<(), O
     let meta = rocks::family(db, rocks::META);
     if let Some(stored) = db.get_cf(meta, keys::IDENTITY).map_err(database)? {
         return identity.check(&stored, layout);
+    }
+    if known {
+        return Err(OpenError::LogMissing { directory: layout.root().to_owned() });
     }
     let mut synced = WriteOptions::default();
     synced.set_sync(true);

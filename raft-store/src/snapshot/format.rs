@@ -51,6 +51,9 @@ struct TrailerV1 {
     blake3: [u8; 32],
 }
 
+/// A session and its stored form.
+pub(crate) type ReadRow = (Session, Vec<u8>);
+
 /// A stored session: an envelope of its own.
 #[derive(Debug)]
 struct Row(Vec<u8>);
@@ -160,7 +163,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next sessions, each with its stored form; `None` after the last, when all is checked.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<(Session, Vec<u8>)>>, SnapshotError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<ReadRow>>, SnapshotError> {
         if self.ended {
             return Ok(None);
         }
@@ -263,11 +266,12 @@ impl SnapshotError {
 
 impl From<SnapshotError> for io::Error {
     fn from(error: SnapshotError) -> Self {
-        match error {
-            SnapshotError::Io(error) => error,
-            error if error.is_damage() => Self::new(io::ErrorKind::InvalidData, error),
-            error => Self::other(error),
+        if let SnapshotError::Io(error) = error {
+            return error;
         }
+        let damage = error.is_damage();
+        let kind = if damage { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+        Self::new(kind, error)
     }
 }
 

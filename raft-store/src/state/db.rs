@@ -24,7 +24,7 @@ use synckairos_protocol::{
 use crate::{
     layout::Layout,
     rocks,
-    snapshot::format::ROW_FORMAT,
+    snapshot::format::{ROW_FORMAT, ReadRow},
     wire::{LogIdV1, StoredMembershipV1},
 };
 
@@ -152,7 +152,7 @@ impl StateDb {
         Ok(self.db.write(batch)?)
     }
 
-    pub(crate) fn import_rows(&self, rows: &[(Session, Vec<u8>)]) -> Result<(), rocksdb::Error> {
+    pub(crate) fn import_rows(&self, rows: &[ReadRow]) -> Result<(), rocksdb::Error> {
         let family = rocks::family(&self.db, rocks::SESSIONS);
         let mut batch = WriteBatch::default();
         for (session, row) in rows {

@@ -179,7 +179,8 @@ async fn child_whose_disk_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_acknowledged_after_a_failed_write() {
     let directory = tempfile::tempdir().unwrap();
-    let (_, success) = listen(spawn("child_whose_disk_fails", directory.path(), "fail:4"), 0);
+    let (_, success) =
+        listen(spawn("child_whose_disk_fails", directory.path(), "fail:4"), usize::MAX);
     assert!(success);
     let mut node = Node::open(directory.path());
     assert_eq!(node.log_ids().await, [log_id(1, 0), log_id(1, 1), log_id(1, 2)]);

@@ -101,8 +101,8 @@ async fn what_was_never_acknowledged_may_follow_the_last_record() {
 async fn missing_write_ahead_file_is_refused() {
     let original = written().await;
     fs::remove_file(newest(&original.path().join("raft"), ".log")).unwrap();
-    let found = start(original.path()).await;
-    assert!(found.is_err(), "{found:?}");
+    let refused = start(original.path()).await.unwrap_err();
+    assert!(matches!(refused, OpenError::LogMissing { .. }), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,10 +169,8 @@ async fn log_with_a_hole_or_a_wrong_entry_is_refused() {
         let layout = Layout::create(damaged.path()).unwrap();
         damage(&rocks::open_raft(&layout.raft()).unwrap());
         let error = Node::try_open(damaged.path()).err().unwrap();
-        let found = match &error {
-            OpenError::CorruptLog { index, .. } => Some(*index),
-            _ => None,
-        };
+        let found =
+            if let OpenError::CorruptLog { index, .. } = &error { Some(*index) } else { None };
         assert_eq!(found, index, "{case}: {error}");
         assert!(error.to_string().contains("new node id"), "{case}: {error}");
     }

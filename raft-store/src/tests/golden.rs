@@ -1,11 +1,14 @@
 //! The bytes of every stored form, as released. A test that fails here means that data on disk or
 //! peers of the released version would be misread: the change needs a new format, not a new line.
 
-use openraft::{EntryPayload, StoredMembership};
+use std::{env, fs, path::Path};
+
+use openraft::{EntryPayload, RaftSnapshotBuilder, StoredMembership, storage::RaftStateMachine};
 use synckairos_protocol::codec::{self, Kind};
 
-use super::{blank, commands, create, log_id, membership};
+use super::{Node, blank, commands, create, log_id, membership};
 use crate::{
+    Identity,
     raft_types::{Entry, SnapshotMeta, Vote},
     wire::{
         ENTRY_FORMAT, EntryV1, LOG_ID_FORMAT, LogIdV1, SNAPSHOT_META_FORMAT, SnapshotMetaV1,
@@ -13,8 +16,19 @@ use crate::{
     },
 };
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Compares with the released bytes. `UPDATE_GOLDEN=1` writes a file that is not there yet.
+fn check_golden(name: &str, bytes: &[u8]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
+    let mut text = String::new();
+    for line in bytes.chunks(32) {
+        text.extend(line.iter().map(|byte| format!("{byte:02x}")));
+        text.push('\n');
+    }
+    if env::var_os("UPDATE_GOLDEN").is_some() && !path.exists() {
+        fs::write(&path, &text).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap();
+    assert_eq!(text, golden, "{name} changed: released data would be misread");
 }
 
 fn meta() -> SnapshotMeta {
@@ -32,29 +46,31 @@ fn released_forms_keep_their_bytes() {
     let vote = VoteV1::from(&Vote::new_committed(7, 2));
     let position = LogIdV1::from(&log_id(7, 300));
     let meta = SnapshotMetaV1::from(&meta());
+    let create = commands(7, 300, 1_769_846_400_000, vec![create(5)]);
     let table = [
-        ("vote", codec::encode(Kind::Vote, VOTE_FORMAT, &vote), include_str!("golden/vote.hex")),
-        (
-            "position",
-            codec::encode(Kind::LogPosition, LOG_ID_FORMAT, &position),
-            include_str!("golden/position.hex"),
-        ),
-        ("blank entry", EntryV1::encode(&blank(7, 300)), include_str!("golden/blank.hex")),
-        (
-            "commands",
-            EntryV1::encode(&commands(7, 300, 1_769_846_400_000, vec![create(5)])),
-            include_str!("golden/commands.hex"),
-        ),
-        ("membership", EntryV1::encode(&membership(7, 300)), include_str!("golden/membership.hex")),
-        (
-            "snapshot meta",
-            codec::encode(Kind::SnapshotHeader, SNAPSHOT_META_FORMAT, &meta),
-            include_str!("golden/snapshot_meta.hex"),
-        ),
+        ("vote.hex", codec::encode(Kind::Vote, VOTE_FORMAT, &vote)),
+        ("position.hex", codec::encode(Kind::LogPosition, LOG_ID_FORMAT, &position)),
+        ("entry_blank.hex", EntryV1::encode(&blank(7, 300))),
+        ("entry_commands.hex", EntryV1::encode(&create)),
+        ("entry_membership.hex", EntryV1::encode(&membership(7, 300))),
+        ("snapshot_meta.hex", codec::encode(Kind::SnapshotHeader, SNAPSHOT_META_FORMAT, &meta)),
     ];
-    for (name, bytes, golden) in table {
-        assert_eq!(hex(&bytes.unwrap()), golden.trim_end(), "{name}");
+    for (name, bytes) in table {
+        check_golden(name, &bytes.unwrap());
     }
+    let identity = Identity { cluster: String::from("a cluster"), node: 300 };
+    check_golden("identity.hex", &identity.encode());
+}
+
+/// All of a snapshot: header, a chunk with a session, trailer.
+#[tokio::test(flavor = "multi_thread")]
+async fn released_snapshot_keeps_its_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = Node::open(directory.path());
+    node.apply([membership(1, 0), commands(1, 1, 1_769_846_400_000, vec![create(5)])]).await;
+    let mut builder = node.opened.state.get_snapshot_builder().await;
+    let built = builder.build_snapshot().await.unwrap();
+    check_golden("snapshot.hex", &fs::read(built.snapshot.path()).unwrap());
 }
 
 #[test]

@@ -20,7 +20,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(1_500);
 const SLACK: Duration = Duration::from_secs(3);
 
 fn plan() -> Plan {
-    Plan::of(3).set("sessions.request_timeout_ms", 1_500)
+    plan_of(3)
+}
+
+fn plan_of(nodes: u64) -> Plan {
+    Plan::of(nodes).set("sessions.request_timeout_ms", 1_500)
 }
 
 fn others<'a>(cluster: &'a Cluster, node: &Node) -> Vec<&'a Node> {
@@ -180,6 +184,17 @@ fn fresh_or_refused(answers: &[Answer], version: u64) {
             other => panic!("{other} {}", answer.text),
         }
     }
+}
+
+#[tokio::test]
+async fn a_node_alone_is_always_in_touch_with_itself() {
+    let cluster = plan_of(1).start().await;
+    throughout(Duration::from_secs(3), async || {
+        let _ = cluster.http().get("/ready").await.expect(200);
+    })
+    .await;
+    let status = cluster.http().node().await.unwrap();
+    assert_eq!(status["leader_id"], 1, "{status}");
 }
 
 #[tokio::test]
