@@ -5,15 +5,19 @@
 use std::{io::Read, time::Duration};
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 use synckairos_protocol::{error::Kind, limits};
 use tokio::time::timeout;
 
 use super::error::ApiError;
+
+/// A body over the limit is read and dropped up to here: a client that writes all before it reads
+/// would otherwise find its connection reset, and never see why.
+const DROPPED_BYTES_MAX: usize = 8 * limits::BODY_BYTES_MAX;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
@@ -55,17 +59,31 @@ pub(super) async fn read_json(
         return Ok(Value::Object(Map::new()));
     }
     let coding = coding(headers)?;
-    if announced_length(headers).is_some_and(|length| limits::BODY_BYTES_MAX < length) {
+    let announced = announced_length(headers);
+    if announced.is_some_and(|length| DROPPED_BYTES_MAX < length) {
         return Err(BodyError::TooLarge);
     }
-    let limited = Limited::new(body, limits::BODY_BYTES_MAX);
-    let bytes = match timeout(time_max, limited.collect()).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(BodyError::TooLarge),
-        Ok(Err(error)) => return Err(BodyError::CutOff(error)),
-        Err(_) => return Err(BodyError::TimedOut(time_max)),
-    };
-    parse(&inflate(coding, bytes)?)
+    let too_large = announced.is_some_and(|length| limits::BODY_BYTES_MAX < length);
+    match timeout(time_max, collect(body)).await {
+        Ok(bytes) => parse(&inflate(coding, bytes?)?),
+        Err(_) if too_large => Err(BodyError::TooLarge),
+        Err(_) => Err(BodyError::TimedOut(time_max)),
+    }
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, BodyError> {
+    let (mut bytes, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| BodyError::CutOff(error.into()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= limits::BODY_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        } else if DROPPED_BYTES_MAX < length {
+            break;
+        }
+    }
+    if limits::BODY_BYTES_MAX < length { Err(BodyError::TooLarge) } else { Ok(bytes.freeze()) }
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, BodyError> {

@@ -257,9 +257,9 @@ async fn a_stopping_node_says_so() {
 #[tokio::test]
 async fn who_answers_no_ping_is_dropped_without_a_word() {
     let watch = Watch::Session { session: session(), snapshot: false };
-    let mut stage = start(watch, Duration::from_millis(50), 8);
+    let mut stage = start(watch, Duration::from_millis(400), 8);
     assert_eq!(stage.word().await, "CONNECTED");
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(stage.next().await, Some(Message::Ping(Bytes::new())));
         stage.client.send(Message::Pong(Bytes::new())).await.unwrap();
     }

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use quinn::{
@@ -34,6 +34,8 @@ const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Six are random in a UUID before its version, and these are enough to tell connections apart.
 const CONNECTION_ID_BYTES: usize = 6;
+/// Peers refuse an expired certificate, so its end is announced this long before.
+const EXPIRY_WARNING: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 /// In the data directory.
 const RESET_KEY_FILE: &str = "peer-reset.key";
 /// Handshakes that wait to be looked at.
@@ -55,10 +57,8 @@ pub(crate) enum Close {
     Superseded = 5,
     /// The peer is no longer needed, or is reached elsewhere.
     Forgotten = 6,
-    /// More connections than a cluster has peers.
-    TooMany = 7,
     /// A stream broke that the connection cannot be without.
-    Broken = 8,
+    Broken = 7,
 }
 
 impl Close {
@@ -131,6 +131,7 @@ impl PeerEndpoint {
         // Quinn's own ids differ from start to start, and it does not answer ids that it does not
         // know for its own: peers would not be told that their connections are gone.
         config.cid_generator(|| Box::new(RandomIds));
+        warn_before_expiry(identity);
         let transport = Arc::new(transport());
         let server = accepting(identity, transport.clone())?;
         let dialing = dialing(identity, transport)?;
@@ -202,6 +203,14 @@ impl PeerEndpoint {
         if tokio::time::timeout(wait, self.endpoint.wait_idle()).await.is_err() {
             tracing::debug!("not every peer heard that this node is stopping");
         }
+    }
+}
+
+fn warn_before_expiry(identity: &PeerIdentity) {
+    let left = identity.expires.duration_since(SystemTime::now()).unwrap_or_default();
+    if left < EXPIRY_WARNING {
+        let days = left.as_secs() / (24 * 60 * 60);
+        tracing::warn!(days, "this node's certificate expires soon; issue a new one and restart");
     }
 }
 

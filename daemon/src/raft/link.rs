@@ -65,10 +65,6 @@ impl Link {
         Arc::new(Self { node, address, endpoint, state, logged: Mutex::new(None) })
     }
 
-    pub(crate) fn node(&self) -> u64 {
-        self.node
-    }
-
     pub(crate) fn address(&self) -> &str {
         &self.address
     }

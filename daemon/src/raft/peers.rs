@@ -76,17 +76,6 @@ impl Peers {
         link
     }
 
-    /// Forgets the peers that are not among `members`, as after a change of membership.
-    pub(crate) fn retain(&self, members: impl Fn(u64) -> bool) {
-        self.links().retain(|node, link| {
-            let keep = members(*node);
-            if !keep {
-                link.close(Close::Forgotten, "no longer a member");
-            }
-            keep
-        });
-    }
-
     /// `node` showed that it lives, by dialling this one.
     pub(crate) fn revive(&self, node: u64) {
         if let Some(link) = self.links().get(&node) {
@@ -103,10 +92,6 @@ impl Peers {
 
     pub(crate) fn clock(&self) -> &ClusterClock {
         &self.0.clock
-    }
-
-    pub(crate) fn this_node(&self) -> u64 {
-        self.0.endpoint.name().node
     }
 
     fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {

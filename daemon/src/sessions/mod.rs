@@ -17,7 +17,7 @@ use synckairos_protocol::{
 use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
 use tokio::{
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,8 @@ use settings::SessionSettings;
 
 /// How often a request looks again whether there is a leader, should a change go unnoticed.
 const LEADER_RECHECK: Duration = Duration::from_millis(50);
+/// How long a node that does not lead any more may take to answer what it was asked before.
+const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// What a node says of itself.
 #[derive(Clone, Debug)]
@@ -241,16 +243,20 @@ impl Sessions {
         deadline: Instant,
     ) -> Result<AppReply, Refusal> {
         let left = deadline.saturating_duration_since(Instant::now());
-        tokio::select! {
-            reply = self.shared.peers.call(node, address, request, left) => {
-                reply.map_err(|error| match error {
-                    CallError::NotSent(_) => Refusal::NoLeader,
-                    CallError::Unknown(_) => Refusal::TimedOut,
-                })
+        let call = self.shared.peers.call(node, address, request, left);
+        tokio::pin!(call);
+        let reply = tokio::select! {
+            reply = &mut call => reply,
+            // A dead leader does not answer, and its successor does not know of the request; one
+            // that handed over still does.
+            () = self.leader_moved(node) => {
+                timeout(LAST_WORD, call).await.map_err(|_| Refusal::LeadershipLost)?
             }
-            // A dead leader does not answer, and its successor does not know of the request.
-            () = self.leader_moved(node) => Err(Refusal::LeadershipLost),
-        }
+        };
+        reply.map_err(|error| match error {
+            CallError::NotSent(_) => Refusal::NoLeader,
+            CallError::Unknown(_) => Refusal::TimedOut,
+        })
     }
 
     /// Waits until this node takes somebody else than `node`, or nobody, for the leader.
@@ -284,7 +290,11 @@ impl Sessions {
         let raft = &self.shared.raft;
         let span = match self.leader() {
             Leader::This => {
-                raft.metrics().borrow_watched().last_quorum_acked.map(|acked| acked.elapsed())
+                let metrics = raft.metrics();
+                let metrics = metrics.borrow_watched();
+                // A node alone is its own majority, and openraft does not say so again and again.
+                let alone = metrics.membership_config.membership().voter_ids().count() == 1;
+                metrics.last_quorum_acked.filter(|_| !alone).map(|acked| acked.elapsed())
             }
             Leader::Other(..) => Some(self.shared.clock.silence()),
             Leader::Unknown => None,

@@ -135,15 +135,17 @@ async fn greet(layout: &Layout, nodes: &[Node]) -> Result<(), CliError> {
     print(status.table())?;
     let node_dir = layout.node_dir(1);
     let dir = node_dir.parent().unwrap_or(&node_dir).display();
+    let program = std::env::current_exe()?;
     print(format_args!(
         "\nTry it:\n  {create}\n\n\
          API:    http://{first}/api-docs/\n\
          Logs:   {dir}/node-*/node.log\n\
-         Status: synckairos dev status --data-dir {dir}\n\
+         Status: {program} dev status --data-dir {dir}\n\
          Kill a node (kill -9 PID) and go on: it comes back after {restart} s. Ctrl-C stops all.",
         create = first_command(&layout.address(1)),
         first = layout.address(1),
         restart = RESTART_AFTER.as_secs(),
+        program = program.display(),
     ))
 }
 
