@@ -20,7 +20,7 @@ pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// `on_timeout.action`.
 pub const ACTION_BYTES_MAX: usize = 256;
 /// Body of a request.
-pub const BODY_BYTES_MAX: usize = 1_000_000;
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Sessions in a cluster: each lives in memory, about 1 KiB for two participants.
 pub const SESSIONS_MAX: usize = 1_000_000;
 

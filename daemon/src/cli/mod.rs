@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod dev;
 mod serve;
+mod tls;
 
 use std::{
     fmt::Display,
@@ -30,6 +31,8 @@ enum Command {
     Dev(dev::Dev),
     /// Look at a node's configuration
     Config(config::Config),
+    /// Make the certificates by which the nodes of a cluster know each other
+    Tls(tls::Tls),
     /// Put load on a running cluster and measure it
     Bench(bench::Bench),
     /// Print the version
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Dev(dev) => dev.run(),
         Command::Config(config) => config.run(),
+        Command::Tls(tls) => tls.run(),
         Command::Bench(bench) => bench.run(),
         Command::Version { output } => version(output),
     };

@@ -21,7 +21,7 @@ pub(crate) enum CheckError {
     NotAMember(u64),
     #[error("cluster.members has {0} nodes; a cluster is founded by 1, 3, 5 or 7")]
     MemberCount(usize),
-    #[error("{key} is not set; `synckairos dev` makes certificates, or use your own authority's")]
+    #[error("{key} is not set; `synckairos tls issue` makes it")]
     NoFile { key: &'static str },
     #[error("{key} is {path}, which does not exist; check the path")]
     Missing { key: &'static str, path: PathBuf },

@@ -143,24 +143,24 @@ fn explain(error: &figment::Error) -> String {
         format!(" (from {}{source})", metadata.name)
     });
     let path = error.path.join(".");
-    match &error.kind {
-        Kind::UnknownField(name, known) => {
-            let section = error.path.split_last().map_or(&error.path[..], |(last, rest)| {
-                if last == name { rest } else { &error.path[..] }
-            });
-            let full = section.iter().map(String::as_str).chain([name.as_str()]);
-            let full: Vec<&str> = full.collect();
-            let hint = nearest(name, known).map_or_else(
-                || format!("known here: {}", known.join(", ")),
-                |nearest| format!("did you mean `{nearest}`?"),
-            );
-            format!("unknown key `{}`{place}; {hint}", full.join("."))
-        }
-        other if path.is_empty() => {
-            format!("the configuration cannot be read{place}: {}", one_line(other))
-        }
-        other => format!("`{path}`{place}: {}", one_line(other)),
-    }
+    let Kind::UnknownField(name, known) = &error.kind else {
+        let reason = one_line(&error.kind);
+        return if path.is_empty() {
+            format!("the configuration cannot be read{place}: {reason}")
+        } else {
+            format!("`{path}`{place}: {reason}")
+        };
+    };
+    let section = error
+        .path
+        .split_last()
+        .map_or(&error.path[..], |(last, rest)| if last == name { rest } else { &error.path[..] });
+    let full: Vec<&str> = section.iter().map(String::as_str).chain([name.as_str()]).collect();
+    let hint = nearest(name, known).map_or_else(
+        || format!("known here: {}", known.join(", ")),
+        |nearest| format!("did you mean `{nearest}`?"),
+    );
+    format!("unknown key `{}`{place}; {hint}", full.join("."))
 }
 
 /// TOML's parser draws the place under the line; the last line of a log has no room for that.

@@ -26,8 +26,9 @@ use crate::{
     telemetry::logging::{self, Access},
 };
 
-const TOO_MANY_REQUESTS: &str = "Too many requests, please try again later";
-const TOO_MANY_SWITCHES: &str = "Too many cycle switches for this session, please slow down";
+const TOO_MANY_REQUESTS: &str = "Too many requests from this address; wait until the window ends";
+const TOO_MANY_SWITCHES: &str =
+    "Too many cycle switches in this session; wait until the window ends";
 /// Tells clients to let go of an idle connection before the node does.
 const KEEP_ALIVE: &str = "timeout=5";
 

@@ -56,7 +56,6 @@ impl ClusterCa {
     ///
     /// # Errors
     /// [`PkiError`] names the file and what is wrong with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no command adds a node to a cluster yet"))]
     pub(crate) fn load(directory: &Path) -> Result<Self, PkiError> {
         let (certificate_path, key_path) = (directory.join(CA_CERTIFICATE), directory.join(CA_KEY));
         let not_pem = |path: &Path, wanted, reason: String| PkiError::NotPem {
@@ -95,7 +94,6 @@ impl ClusterCa {
         files::create(&directory.join(CA_CERTIFICATE), certificate, Secrecy::Public)
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "no command adds a node to a cluster yet"))]
     pub(crate) fn cluster(&self) -> ClusterId {
         self.cluster
     }

@@ -63,14 +63,15 @@ pub(crate) fn access(access: &Access<'_>) {
 }
 
 /// A plain level applies to this program; its libraries stay at `warn`, which is where they say
-/// what an operator can use.
+/// what an operator can use. openraft warns of a dead peer at every heartbeat, which our own
+/// transport says once.
 fn filter(level: &str) -> Result<EnvFilter, LogInitError> {
     let directives = match level {
         "silent" | "off" => String::from("off"),
         "fatal" | "error" => String::from("error"),
         "warn" => String::from("warn"),
         "info" | "debug" => format!(
-            "warn,synckairos={level},synckairos_daemon={level},synckairos_raft_store={level}"
+            "warn,openraft=error,synckairos={level},synckairos_daemon={level},synckairos_raft_store={level}"
         ),
         other => String::from(other),
     };

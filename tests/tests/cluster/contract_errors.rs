@@ -32,9 +32,10 @@ fn put(mut body: Value, path: &str, value: Value) -> Value {
     let pointer: String =
         parent.split('.').filter(|part| !part.is_empty()).map(|part| format!("/{part}")).collect();
     let parent = body.pointer_mut(&pointer).unwrap();
-    match parent {
-        Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
-        _ => parent[key] = value,
+    if let Value::Array(items) = parent {
+        items[key.parse::<usize>().unwrap()] = value;
+    } else {
+        parent[key] = value;
     }
     body
 }
