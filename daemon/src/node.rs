@@ -4,7 +4,10 @@ mod stop;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
-use openraft::errors::{InitializeError, RaftError};
+use openraft::{
+    async_runtime::WatchReceiver,
+    errors::{InitializeError, RaftError},
+};
 use synckairos_raft_store::{
     AppliedEvent, Closed, Identity, OpenError, Opened, Options, Store, raft_types::PeerNode,
 };
@@ -67,6 +70,8 @@ pub(crate) enum NodeError {
         "the store failed: {0}; this node stops rather than go on from a state it cannot trust"
     )]
     Store(String),
+    #[error("the Raft engine failed: {0}; this node stops, start it again")]
+    Engine(String),
     #[error("the node did not stop within {0} s; what it had acknowledged is on disk")]
     Stop(u64),
 }
@@ -79,7 +84,7 @@ pub(crate) async fn run(config: Config) -> Result<(), NodeError> {
     let result = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        failure = node.failed() => Err(NodeError::Store(failure)),
+        failure = node.failed() => Err(failure),
     };
     match result {
         Ok(()) => {
@@ -161,11 +166,28 @@ impl Node {
         Ok(Self { raft, sessions, peers, endpoint, stopping, ended, tasks, http, fatal, closed })
     }
 
-    /// What the store says when it cannot go on.
-    async fn failed(&mut self) -> String {
-        match self.fatal.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => String::from("its writer ended"),
+    /// What the store or the engine says when it cannot go on.
+    async fn failed(&mut self) -> NodeError {
+        tokio::select! {
+            biased;
+            raised = self.fatal.wait_for(Option::is_some) => {
+                let reason = raised.map_or(None, |reason| reason.clone());
+                NodeError::Store(reason.unwrap_or_else(|| String::from("its writer ended")))
+            }
+            reason = engine_failure(&self.raft) => NodeError::Engine(reason),
+        }
+    }
+}
+
+/// Waits until the engine has ended by itself.
+async fn engine_failure(raft: &Raft) -> String {
+    let mut metrics = raft.metrics();
+    loop {
+        if let Err(fatal) = &metrics.borrow_watched().running_state {
+            return fatal.to_string();
+        }
+        if metrics.changed().await.is_err() {
+            return String::from("its task ended");
         }
     }
 }

@@ -10,6 +10,7 @@ mod isolation;
 mod leader_loss;
 mod lifecycle;
 mod limits;
+mod retention;
 mod shutdown;
 mod snapshot_catchup;
 mod startup_errors;
