@@ -28,7 +28,7 @@ run: build ## Run a three-node cluster on this machine until Ctrl-C
 .PHONY: test
 test: deps ## Run all tests
 	$(CARGO) build --workspace --locked
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-fail-fast
 
 .PHONY: lint
 lint: deps ## Check formatting, lints, documentation and dependencies; changes nothing

@@ -60,8 +60,13 @@ fn random_session(mode: SyncMode, dice: &mut Dice) -> NewSession {
     new
 }
 
-fn random_command(dice: &mut Dice, players: u64) -> Command {
-    let (session, expected) = (SESSION, Expected::Seen(u64::MAX));
+/// As the leader would expect it, with nothing else under way.
+fn seen(machine: &Machine) -> Expected {
+    Expected::Seen(machine.session(SESSION).map_or(0, |session| session.version))
+}
+
+fn random_command(dice: &mut Dice, players: u64, expected: Expected) -> Command {
+    let session = SESSION;
     match dice.roll(8) {
         0 => Command::Pause { session, expected },
         1 | 2 => Command::Resume { session, expected },
@@ -86,7 +91,7 @@ fn check(session: &Arc<Session>, now: Stamp) {
 
     // A pause writes down what the running clock shows.
     let mut machine = Machine::restore(session.updated_at, [Session::clone(&settled)]);
-    let command = Command::Pause { session: SESSION, expected: Expected::Seen(u64::MAX) };
+    let command = Command::Pause { session: SESSION, expected: seen(&machine) };
     if machine.apply_one(&Stamped { stamp: now, command }, &mut Vec::new()).is_err() {
         return;
     }
@@ -108,7 +113,7 @@ fn projections_agree_with_the_machine() {
             let new = random_session(mode, &mut dice);
             let players = new.participants.len() as u64;
             let (mut machine, mut now) = (Machine::default(), Stamp::from_unix_millis(START));
-            let (session, expected) = (SESSION, Expected::Seen(u64::MAX));
+            let (session, expected) = (SESSION, Expected::Exactly(1));
             let opening = [Command::Create(Box::new(new)), Command::Start { session, expected }];
             for command in opening {
                 machine.apply_one(&Stamped { stamp: now, command }, &mut Vec::new()).unwrap();
@@ -116,7 +121,7 @@ fn projections_agree_with_the_machine() {
             }
             for _ in 0..12 {
                 now = now.after(Millis::new(dice.roll(4_000)));
-                let command = random_command(&mut dice, players);
+                let command = random_command(&mut dice, players, seen(&machine));
                 let _ = machine.apply_one(&Stamped { stamp: now, command }, &mut Vec::new());
                 for ahead in [0, 1, dice.roll(2_000), dice.roll(60_000)] {
                     check(machine.session(SESSION).unwrap(), now.after(Millis::new(ahead)));

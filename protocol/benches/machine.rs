@@ -7,6 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use synckairos_protocol::{
     codec::{self, Kind},
     command::{Command, CommandBatch, Expected, Stamped},
+    event::Answer,
     ids::{ParticipantId, SessionId},
     machine::Machine,
     session::{NewParticipant, NewSession, SyncMode},
@@ -50,8 +51,8 @@ fn create(number: u32) -> Command {
     Command::Create(Box::new(new_session(number)))
 }
 
-fn switch(number: u32) -> Command {
-    let expected = Expected::Seen(u64::MAX);
+fn switch(number: u32, seen: u64) -> Command {
+    let expected = Expected::Seen(seen);
     Command::Switch { session: id(number), expected, current: None, next: None }
 }
 
@@ -77,11 +78,14 @@ fn switches(criterion: &mut Criterion) {
     for sessions in [1, SESSIONS] {
         let mut machine = running(sessions);
         let (mut now, mut number, mut changes) = (Stamp::ZERO, 0, Vec::new());
+        // Every session has been created and started.
+        let mut round = 2;
         group.bench_function(format!("{sessions} sessions"), |bencher| {
             bencher.iter(|| {
-                now = now.after(Millis::new(u64::from(number == 0)));
+                let stamped = Stamped { stamp: now, command: switch(number, round) };
                 number = (number + 1) % sessions;
-                let stamped = Stamped { stamp: now, command: switch(number) };
+                now = now.after(Millis::new(u64::from(number == 0)));
+                round += u64::from(number == 0);
                 machine.apply_one(black_box(&stamped), &mut changes).unwrap();
                 changes.clear();
             });
@@ -113,7 +117,9 @@ fn ticks(criterion: &mut Criterion) {
             || machine.clone(),
             |mut machine| {
                 let mut changes = Vec::new();
-                machine.apply_one(&tick, &mut changes).unwrap();
+                while let Ok(Answer::Swept { more: true, .. }) =
+                    machine.apply_one(&tick, &mut changes)
+                {}
                 (machine, changes)
             },
             BatchSize::LargeInput,
@@ -123,7 +129,7 @@ fn ticks(criterion: &mut Criterion) {
 }
 
 fn forms(criterion: &mut Criterion) {
-    let commands = (0..BATCH_COMMANDS).map(switch).map(at_zero).collect();
+    let commands = (0..BATCH_COMMANDS).map(|number| switch(number, 2)).map(at_zero).collect();
     let batch = CommandBatch { commands };
     let bytes = codec::encode(Kind::LogEntry, 1, &batch).unwrap();
     let mut group = criterion.benchmark_group("batch of switches");

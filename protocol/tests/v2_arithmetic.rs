@@ -123,10 +123,11 @@ proptest! {
         steps in prop::collection::vec((0_u64..2_500, 0_usize..8), 1..40),
     ) {
         let (mut v2, mut machine) = started(&banks, increment);
-        let (session, expected) = (SESSION, Expected::Seen(u64::MAX));
+        let session = SESSION;
         let mut now = 0;
         for (delay, choice) in steps {
             now += delay;
+            let expected = Expected::Seen(machine.session(SESSION).unwrap().version);
             match choice {
                 _ if v2.cycle_started_at.is_none() => {
                     v2.cycle_started_at = Some(now);
