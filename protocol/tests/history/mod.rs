@@ -56,8 +56,41 @@ pub(crate) fn histories() -> impl Strategy<Value = History> {
             now += delay;
             log.push(Stamped { stamp: stamp(now), command });
         }
+        as_the_leader_saw(&mut log);
         History { log }
     })
+}
+
+/// Stands for what a leader with nothing else under way would have seen.
+const AS_SEEN: Expected = Expected::Seen(u64::MAX);
+
+fn as_the_leader_saw(log: &mut [Stamped]) {
+    let mut machine = Machine::default();
+    for stamped in log {
+        match &mut stamped.command {
+            Command::Start { session, expected }
+            | Command::Switch { session, expected, .. }
+            | Command::Pause { session, expected }
+            | Command::Resume { session, expected }
+            | Command::Complete { session, expected }
+                if *expected == AS_SEEN =>
+            {
+                let version = machine.session(*session).map_or(0, |session| session.version);
+                *expected = Expected::Seen(version);
+            }
+            Command::Start { .. }
+            | Command::Switch { .. }
+            | Command::Pause { .. }
+            | Command::Resume { .. }
+            | Command::Complete { .. }
+            | Command::Create(_)
+            | Command::Delete { .. }
+            | Command::Tick { .. }
+            | Command::Sweep { .. } => {}
+        }
+        // A refusal is part of a history too.
+        let _ = machine.apply_one(stamped, &mut Vec::new());
+    }
 }
 
 fn stamp(millis: i64) -> Stamp {
@@ -130,7 +163,7 @@ fn commands() -> impl Strategy<Value = Command> {
         || prop::option::weighted(0.2, (1_u128..6).prop_map(ParticipantId::from_bits));
     let expected = || {
         prop_oneof![
-            8 => Just(Expected::Seen(1_000)),
+            8 => Just(AS_SEEN),
             1 => (0_u64..12).prop_map(Expected::Seen),
             1 => (0_u64..12).prop_map(Expected::Exactly),
         ]
