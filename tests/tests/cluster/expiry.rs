@@ -24,13 +24,17 @@ impl Watched {
     async fn start(body: &Value) -> Self {
         let cluster = CLUSTER.join().await;
         let id = session_id(body);
-        let _ = cluster.http().create(body).await.expect(201);
         let mut sockets = Vec::new();
+        // Before the session exists: a node may apply its creation after others have answered.
         for node in &cluster.nodes {
             sockets.push(node.watch(&id).await);
         }
-        let started = cluster.any(1).command(&id, "start").await.expect(200).data();
-        let mut watched = Self { cluster, id, started, sockets };
+        let _ = cluster.http().create(body).await.expect(201);
+        let mut watched = Self { cluster, id, started: Value::Null, sockets };
+        let update = watched.same_push("STATE_UPDATE").await;
+        assert_eq!(update["cause"]["type"], "created");
+        let start = watched.cluster.any(1).command(&watched.id, "start").await;
+        watched.started = start.expect(200).data();
         let update = watched.same_push("STATE_UPDATE").await;
         assert_eq!(update["cause"]["type"], "started");
         assert_eq!(update["state"], watched.started, "the push has what the caller was told");

@@ -57,6 +57,8 @@ async fn one_word_of_welcome_and_nothing_unasked() {
     let id = session_id(&body);
     let _ = cluster.http().create(&body).await.expect(201);
     for node in &cluster.nodes {
+        // It has applied the creation, so that is not news to the socket.
+        let _ = node.http.state(&id).await;
         let mut socket = Socket::open(node.address, &format!("/ws?sessionId={id}")).await;
         let connected = socket.message().await;
         assert_eq!(connected["type"], "CONNECTED");
