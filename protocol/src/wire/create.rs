@@ -16,10 +16,10 @@ use crate::{
     time::Millis,
 };
 
-const INVALID_MODE: &str = "Invalid sync mode. Must be one of: per_participant, per_cycle, \
+const INVALID_MODE: &str = "unknown sync mode; known are per_participant, per_cycle, \
                             per_group, global, count_up";
 const INVALID_RULE: &str =
-    "Invalid time-out rule. Must be one of: notify, skip_cycle, end_session, auto_action";
+    "unknown time-out rule; known are notify, skip_cycle, end_session, auto_action";
 
 /// The body of a switch. v2 knows `next_participant_id` only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -89,7 +89,7 @@ impl<'a> Fields<'a> {
             Some(Value::String(text)) => {
                 let id = text.parse().ok();
                 if id.is_none() {
-                    let message = format!("{label} must be a valid UUID");
+                    let message = format!("{label} is not a UUID");
                     issues.add(self.path(key), IssueCode::InvalidFormat, message);
                 }
                 id
@@ -208,18 +208,18 @@ impl Bounds<'_> {
     }
 
     fn no_integer(self) -> String {
-        format!("{} must be an integer", self.label)
+        format!("{} is not a whole number", self.label)
     }
 
     fn too_small(self) -> String {
         match self.min {
-            0 => format!("{} must be non-negative", self.label),
-            min => format!("{} must be at least {}", self.label, self.amount(min)),
+            0 => format!("{} is below 0", self.label),
+            min => format!("{} is below the least allowed, {}", self.label, self.amount(min)),
         }
     }
 
     fn too_big(self, max: u64) -> String {
-        format!("{} cannot exceed {}", self.label, self.amount(max))
+        format!("{} is above the most allowed, {}", self.label, self.amount(max))
     }
 
     /// `86400000ms (24 hours)`
@@ -278,33 +278,28 @@ mod tests {
             (clock, "1000.0", Some(1_000), ""),
             (clock, "1.2e5", Some(120_000), ""),
             (clock, "86400000", Some(86_400_000), ""),
-            (clock, "86400001", None, "TooBig:T cannot exceed 86400000ms (24 hours)"),
-            (clock, "999", None, "TooSmall:T must be at least 1000ms (1 second)"),
-            (clock, "-5", None, "TooSmall:T must be at least 1000ms (1 second)"),
-            (clock, "1000.5", None, "InvalidType:T must be an integer"),
+            (clock, "86400001", None, "TooBig:T is above the most allowed, 86400000ms (24 hours)"),
+            (clock, "999", None, "TooSmall:T is below the least allowed, 1000ms (1 second)"),
+            (clock, "-5", None, "TooSmall:T is below the least allowed, 1000ms (1 second)"),
+            (clock, "1000.5", None, "InvalidType:T is not a whole number"),
             (
                 clock,
                 "9007199254740992",
                 None,
-                "TooBig:T must be an integer|TooBig:T cannot exceed 86400000ms (24 hours)",
+                "TooBig:T is not a whole number|TooBig:T is above the most allowed, 86400000ms (24 hours)",
             ),
             (
                 clock,
                 "1e300",
                 None,
-                "TooBig:T must be an integer|TooBig:T cannot exceed 86400000ms (24 hours)",
+                "TooBig:T is not a whole number|TooBig:T is above the most allowed, 86400000ms (24 hours)",
             ),
             (index, "0", Some(0), ""),
             (index, "-0.0", Some(0), ""),
-            (index, "-1", None, "TooSmall:I must be non-negative"),
+            (index, "-1", None, "TooSmall:I is below 0"),
             (index, "9007199254740991", Some(9_007_199_254_740_991), ""),
-            (index, "9007199254740992", None, "TooBig:I must be an integer"),
-            (
-                index,
-                "-1e300",
-                None,
-                "TooSmall:I must be an integer|TooSmall:I must be non-negative",
-            ),
+            (index, "9007199254740992", None, "TooBig:I is not a whole number"),
+            (index, "-1e300", None, "TooSmall:I is not a whole number|TooSmall:I is below 0"),
         ];
         for (bounds, text, value, complaints) in table {
             let number: Number = serde_json::from_str(text).unwrap();

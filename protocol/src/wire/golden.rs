@@ -148,7 +148,7 @@ fn errors_look_as_stored() {
         &Problem::validation(vec![FieldIssue::new(
             "participants.0.total_time_ms",
             IssueCode::TooSmall,
-            "Total time must be at least 1000ms (1 second)",
+            "Total time is below the least allowed, 1000ms (1 second)",
         )]),
     );
     let moved = Reject::VersionMoved { session: id(), expected: 3, actual: 4 };
