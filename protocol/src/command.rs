@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{ParticipantId, SessionId},
-    session::NewSession,
+    session::{NewSession, OnOutage},
     time::Stamp,
 };
 
@@ -75,6 +75,54 @@ pub enum Command {
         idle_before: Stamp,
         sessions_max: u32,
     },
+    /// As `Create`, with what was added later.
+    CreateWith {
+        new: Box<NewSession>,
+        on_outage: OnOutage,
+    },
+    /// Commands of sessions that take effect together or not at all; 1 to
+    /// [`crate::limits::ATOMIC_COMMANDS_MAX`].
+    Atomic {
+        commands: Vec<Command>,
+    },
+    /// Takes effect once for its key; later ones with the same key get the first answer.
+    Once {
+        key: RequestKey,
+        command: Box<Command>,
+    },
+    /// From `from` until the stamp nobody could act. Sessions that asked for it are not charged.
+    Outage {
+        from: Stamp,
+    },
+    /// Carries its stamp and nothing else: says in the log that somebody could act.
+    Beat,
+    /// All nodes understand this format level: what needs it may be proposed from here on.
+    SetLevel {
+        level: u16,
+    },
+    /// Whoever shows the secret of `digest` may join before `expires_at`, in place of `replaces`.
+    CreateToken {
+        id: [u8; 16],
+        digest: [u8; 32],
+        expires_at: Stamp,
+        replaces: Option<u64>,
+    },
+    /// Uses up a token and gives the node that showed it the next id.
+    AdmitNode {
+        token: [u8; 16],
+        digest: [u8; 32],
+        peer: String,
+        http: String,
+    },
+}
+
+/// An idempotency key, and what request it stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestKey {
+    /// 1 to [`crate::limits::REQUEST_KEY_BYTES_MAX`] bytes, chosen by the caller.
+    pub key: String,
+    /// A hash of the request: the same key with another digest is refused.
+    pub digest: [u8; 32],
 }
 
 /// What a caller asks for: a command whose expected version may still be open. Nodes pass it on
@@ -107,42 +155,128 @@ pub enum Intent {
     Delete {
         session: SessionId,
     },
+    CreateWith {
+        new: Box<NewSession>,
+        on_outage: OnOutage,
+    },
+    /// All or nothing; of sessions only.
+    Atomic {
+        intents: Vec<Intent>,
+    },
+    Once {
+        key: RequestKey,
+        intent: Box<Intent>,
+    },
 }
 
-impl Intent {
-    pub const fn session(&self) -> SessionId {
+impl Command {
+    /// The format level from which on every node understands it.
+    pub fn level(&self) -> u16 {
         match self {
-            Self::Create(new) => new.id,
+            Self::Create(_)
+            | Self::Start { .. }
+            | Self::Switch { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Complete { .. }
+            | Self::Delete { .. }
+            | Self::Tick { .. }
+            | Self::Sweep { .. } => 1,
+            Self::CreateWith { .. }
+            | Self::Atomic { .. }
+            | Self::Once { .. }
+            | Self::Outage { .. }
+            | Self::Beat
+            | Self::SetLevel { .. }
+            | Self::CreateToken { .. }
+            | Self::AdmitNode { .. } => 2,
+        }
+    }
+
+    /// The session that it is about, where it is about one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Create(new) | Self::CreateWith { new, .. } => Some(new.id),
             Self::Start { session, .. }
             | Self::Switch { session, .. }
             | Self::Pause { session, .. }
             | Self::Resume { session, .. }
             | Self::Complete { session, .. }
-            | Self::Delete { session } => *session,
+            | Self::Delete { session } => Some(*session),
+            Self::Tick { .. }
+            | Self::Sweep { .. }
+            | Self::Atomic { .. }
+            | Self::Once { .. }
+            | Self::Outage { .. }
+            | Self::Beat
+            | Self::SetLevel { .. }
+            | Self::CreateToken { .. }
+            | Self::AdmitNode { .. } => None,
         }
     }
 
+    /// The version it expects, where it expects one.
+    pub(crate) fn expected_mut(&mut self) -> Option<&mut Expected> {
+        match self {
+            Self::Start { expected, .. }
+            | Self::Switch { expected, .. }
+            | Self::Pause { expected, .. }
+            | Self::Resume { expected, .. }
+            | Self::Complete { expected, .. } => Some(expected),
+            Self::Create(_)
+            | Self::CreateWith { .. }
+            | Self::Delete { .. }
+            | Self::Tick { .. }
+            | Self::Sweep { .. }
+            | Self::Atomic { .. }
+            | Self::Once { .. }
+            | Self::Outage { .. }
+            | Self::Beat
+            | Self::SetLevel { .. }
+            | Self::CreateToken { .. }
+            | Self::AdmitNode { .. } => None,
+        }
+    }
+}
+
+impl CommandBatch {
+    /// The format level that its reader must understand.
+    pub fn level(&self) -> u16 {
+        self.commands.iter().map(|stamped| stamped.command.level()).max().unwrap_or(1)
+    }
+}
+
+impl Intent {
     /// The command, expecting what its caller named, else the version `seen` on arrival.
-    pub fn into_command(self, seen: u64) -> Command {
-        let expect = |named: Option<u64>| named.map_or(Expected::Seen(seen), Expected::Exactly);
+    pub fn into_command(self, seen_of: &impl Fn(SessionId) -> u64) -> Command {
+        let expect = |session: SessionId, named: Option<u64>| {
+            named.map_or_else(|| Expected::Seen(seen_of(session)), Expected::Exactly)
+        };
         match self {
             Self::Create(new) => Command::Create(new),
             Self::Start { session, expected_version } => {
-                Command::Start { session, expected: expect(expected_version) }
+                Command::Start { session, expected: expect(session, expected_version) }
             }
             Self::Switch { session, expected_version, current, next } => {
-                Command::Switch { session, expected: expect(expected_version), current, next }
+                Command::Switch { session, expected: expect(session, expected_version), current, next }
             }
             Self::Pause { session, expected_version } => {
-                Command::Pause { session, expected: expect(expected_version) }
+                Command::Pause { session, expected: expect(session, expected_version) }
             }
             Self::Resume { session, expected_version } => {
-                Command::Resume { session, expected: expect(expected_version) }
+                Command::Resume { session, expected: expect(session, expected_version) }
             }
             Self::Complete { session, expected_version } => {
-                Command::Complete { session, expected: expect(expected_version) }
+                Command::Complete { session, expected: expect(session, expected_version) }
             }
             Self::Delete { session } => Command::Delete { session },
+            Self::CreateWith { new, on_outage } => Command::CreateWith { new, on_outage },
+            Self::Atomic { intents } => Command::Atomic {
+                commands: intents.into_iter().map(|one| one.into_command(seen_of)).collect(),
+            },
+            Self::Once { key, intent } => {
+                Command::Once { key, command: Box::new(intent.into_command(seen_of)) }
+            }
         }
     }
 }

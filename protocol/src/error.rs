@@ -82,6 +82,14 @@ kinds! {
     /// The id is taken by a session that is not an unstarted copy of this one.
     SessionExists             "SESSION_EXISTS"           "SESSION_EXISTS"            409 Never None;
     PayloadTooLarge           "PAYLOAD_TOO_LARGE"        "PAYLOAD_TOO_LARGE"         413 Never None;
+    /// The idempotency key belongs to another request.
+    KeyReused                 "IDEMPOTENCY_KEY_REUSED"   "IDEMPOTENCY_KEY_REUSED"    422 Never None;
+    /// The cluster was not told yet that all its nodes are upgraded.
+    FormatLevelTooLow         "FORMAT_LEVEL_TOO_LOW"     "FORMAT_LEVEL_TOO_LOW"      409 Never None;
+    /// The join token is unknown, used or expired.
+    TokenInvalid              "TOKEN_INVALID"            "TOKEN_INVALID"             403 Never None;
+    /// No such node in the cluster.
+    NodeNotFound              "NODE_NOT_FOUND"           "NODE_NOT_FOUND"            404 Never None;
     RateLimitExceeded         "RATE_LIMIT_EXCEEDED"      "RATE_LIMIT_EXCEEDED"       429 Retry None;
     /// A bug, or a state that nobody foresaw. The cause is in the node's log.
     Internal                  "INTERNAL_ERROR"           "INTERNAL_ERROR"            500 Retry Unknown;
@@ -113,7 +121,13 @@ impl From<&Reject> for Kind {
             Reject::VersionMoved { .. } | Reject::NotCurrent { .. } => Self::ConcurrentModification,
             Reject::ParticipantNotFound { .. } => Self::ParticipantNotFound,
             Reject::TooManySessions { .. } => Self::CapacityExceeded,
-            Reject::BrokenRule { .. } => Self::Validation,
+            Reject::BrokenRule { .. } | Reject::Malformed { .. } => Self::Validation,
+            Reject::InBatch { reject, .. } => Self::from(&**reject),
+            Reject::KeyReused { .. } => Self::KeyReused,
+            Reject::LevelTooLow { .. } => Self::FormatLevelTooLow,
+            Reject::TokenUnknown | Reject::TokenExpired => Self::TokenInvalid,
+            Reject::TooManyTokens { .. } => Self::CapacityExceeded,
+            Reject::NodeUnknown { .. } => Self::NodeNotFound,
         }
     }
 }

@@ -36,6 +36,15 @@ pub enum Answer {
         sessions: u32,
         more: bool,
     },
+    /// One for each command of an atomic batch, in order.
+    Batch(Vec<Answer>),
+    /// It took effect, and there is nothing to tell.
+    Done,
+    /// A node was let in under this id, in place of another where its token said so.
+    Admitted {
+        node: u64,
+        replaces: Option<u64>,
+    },
 }
 
 /// One observable change, in commit order. Subscribers, audit and metrics see these and nothing
@@ -102,6 +111,13 @@ pub enum Event {
     SessionExpired {
         participant: ParticipantId,
         due: Stamp,
+    },
+    /// From `from` to `until` nobody could act, and the running clock was not charged for it.
+    OutageCredited {
+        participant: ParticipantId,
+        from: Stamp,
+        until: Stamp,
+        credited: Millis,
     },
 }
 

@@ -5,6 +5,7 @@
 //! ([`session`], [`command`], [`event`], [`reject`]), the bounds it keeps ([`limits`]), and how all
 //! of it looks on disk and on the wire ([`codec`], [`wire`], [`error`]).
 
+pub mod answered;
 pub mod codec;
 pub mod command;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod limits;
 pub mod machine;
 pub mod reject;
+pub mod roster;
 pub mod session;
 pub mod time;
 pub mod wire;

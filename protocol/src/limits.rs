@@ -30,6 +30,21 @@ pub const BATCH_COMMANDS_MAX: usize = 4_096;
 pub const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One encoded command: a create with every field at its bound.
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
+/// Commands that take effect together or not at all.
+pub const ATOMIC_COMMANDS_MAX: usize = 100;
+/// An idempotency key.
+pub const REQUEST_KEY_BYTES_MAX: usize = 255;
+/// How long the answer to a request with an idempotency key is kept.
+pub const ANSWERED_KEPT: Millis = Millis::new(24 * 3_600_000);
+/// Answers kept at a time; beyond it the oldest go.
+pub const ANSWERED_MAX: usize = 100_000;
+/// Bytes of the answers kept at a time; beyond it the oldest go.
+pub const ANSWERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Join tokens that have not expired.
+pub const TOKENS_MAX: usize = 64;
+/// `host:port` of a node.
+pub const ADDRESS_BYTES_MAX: usize = 300;
+
 /// Sessions that one `Tick` settles, and one `Sweep` removes.
 pub const TICK_SESSIONS_MAX: u32 = 1_000;
 

@@ -1,40 +1,112 @@
-//! The replicated state machine: sessions, the index of their deadlines, and cluster time.
+//! The replicated state machine: sessions, the index of their deadlines, cluster time, what was
+//! answered to whom, and who belongs to the cluster.
 //!
 //! Every replica feeds it the same batches in the same order and holds the same state after each.
 
+mod atomic;
+mod cluster;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
 };
 
 use crate::{
+    answered::Answered,
     command::{Command, CommandBatch, Stamped},
     event::{Answer, Cause, Change, Event, Outcome},
     ids::SessionId,
     limits,
     reject::Reject,
-    session::{NewSession, Session, Switched},
+    roster::{Roster, Token},
+    session::{NewSession, OnOutage, Session, Switched},
     time::Stamp,
 };
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The format level of the first release.
+pub const LEVEL_OLDEST: u16 = 1;
+/// The newest format level that this version understands, and the one of a new cluster.
+pub const LEVEL_NEWEST: u16 = 2;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     now: Stamp,
+    /// What every node understands, and nothing beyond it is proposed.
+    level: u16,
     sessions: BTreeMap<SessionId, Arc<Session>>,
     /// When the running clock of each session next does something by itself.
     deadlines: BTreeSet<(Stamp, SessionId)>,
     /// Sessions that may be removed, by the time of their last change.
     idle: BTreeSet<(Stamp, SessionId)>,
+    /// Sessions whose running clock an outage must not charge.
+    freezable: BTreeSet<SessionId>,
+    answered: Answered,
+    roster: Roster,
+}
+
+/// All that a machine is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    pub now: Stamp,
+    pub level: u16,
+    pub sessions: Vec<Session>,
+    pub answered: Answered,
+    pub roster: Roster,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            now: Stamp::ZERO,
+            level: LEVEL_OLDEST,
+            sessions: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            freezable: BTreeSet::new(),
+            answered: Answered::default(),
+            roster: Roster::default(),
+        }
+    }
 }
 
 impl Machine {
-    /// The machine that holds these sessions and has seen the time `now`.
+    /// The machine of format level 1 that holds these sessions and has seen the time `now`.
     pub fn restore(now: Stamp, sessions: impl IntoIterator<Item = Session>) -> Self {
-        let mut machine = Self { now, ..Self::default() };
+        Self::from_parts(Parts {
+            now,
+            sessions: sessions.into_iter().collect(),
+            ..Parts::default()
+        })
+    }
+
+    /// The machine that is made of these parts.
+    pub fn from_parts(parts: Parts) -> Self {
+        let Parts { now, level, sessions, answered, roster } = parts;
+        let level = level.max(LEVEL_OLDEST);
+        let mut machine = Self { now, level, answered, roster, ..Self::default() };
         for session in sessions {
             machine.put(Arc::new(session));
         }
         machine
+    }
+
+    /// The format level: what every node of the cluster understands.
+    pub fn level(&self) -> u16 {
+        self.level
+    }
+
+    pub fn answered(&self) -> &Answered {
+        &self.answered
+    }
+
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Does a clock run that an outage must not charge?
+    pub fn frozen_running(&self) -> bool {
+        !self.freezable.is_empty()
     }
 
     /// The largest stamp applied.
@@ -49,6 +121,15 @@ impl Machine {
     /// All sessions, ordered by id.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = &Arc<Session>> {
         self.sessions.values()
+    }
+
+    /// The sessions after `cursor`, ordered by id; all of them where there is none.
+    pub fn sessions_after(
+        &self,
+        cursor: Option<SessionId>,
+    ) -> impl Iterator<Item = &Arc<Session>> {
+        let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((from, Bound::Unbounded)).map(|(_, session)| session)
     }
 
     /// The earliest instant at which a `Tick` has something to do.
@@ -84,9 +165,20 @@ impl Machine {
         changes: &mut Vec<Change>,
     ) -> Result<Answer, Reject> {
         self.now = self.now.max(stamped.stamp);
-        let now = self.now;
-        match &stamped.command {
-            Command::Create(new) => self.create(new, changes),
+        self.answered.expire(self.now);
+        self.execute(&stamped.command, changes)
+    }
+
+    /// Applies a command at the time that it is.
+    fn execute(&mut self, command: &Command, changes: &mut Vec<Change>) -> Result<Answer, Reject> {
+        let (now, needed) = (self.now, command.level());
+        let raises = matches!(command, Command::SetLevel { .. });
+        if self.level < needed && !raises {
+            return Err(Reject::LevelTooLow { needed, level: self.level });
+        }
+        match command {
+            Command::Create(new) => self.create(new, OnOutage::Charge, changes),
+            Command::CreateWith { new, on_outage } => self.create(new, *on_outage, changes),
             Command::Start { session, expected } => {
                 self.transition(*session, changes, |draft| draft.start(*expected, now))
             }
@@ -119,15 +211,34 @@ impl Machine {
             Command::Sweep { idle_before, sessions_max } => {
                 Ok(self.sweep(*idle_before, *sessions_max, changes))
             }
+            Command::Atomic { commands } => self.atomic(commands, changes),
+            Command::Once { key, command } => self.once(key, command, changes),
+            Command::Outage { from } => Ok(self.outage(*from, changes)),
+            Command::Beat => Ok(Answer::Done),
+            Command::SetLevel { level } => Ok(self.set_level(*level)),
+            Command::CreateToken { id, digest, expires_at, replaces } => {
+                let (expires_at, replaces) = (*expires_at, *replaces);
+                let token = Token { digest: *digest, expires_at, replaces };
+                self.roster.create_token(*id, token, now).map(|()| Answer::Done)
+            }
+            Command::AdmitNode { token, digest, peer, http } => self
+                .roster
+                .admit(token, digest, (peer, http), now)
+                .map(|(node, replaces)| Answer::Admitted { node, replaces }),
         }
     }
 
-    fn create(&mut self, new: &NewSession, changes: &mut Vec<Change>) -> Result<Answer, Reject> {
+    fn create(
+        &mut self,
+        new: &NewSession,
+        on_outage: OnOutage,
+        changes: &mut Vec<Change>,
+    ) -> Result<Answer, Reject> {
         let existing = self.settled(new.id, changes).ok();
         if let Some(rule) = new.broken_rule() {
             return Err(Reject::BrokenRule { session: new.id, rule: rule.to_owned() });
         }
-        let created = new.at(self.now);
+        let created = new.at(on_outage, self.now);
         if let Some(existing) = existing {
             return if existing.is_fresh_copy_of(&created) {
                 Ok(Answer::Session(existing))
@@ -223,6 +334,9 @@ impl Machine {
         if session.is_removable() {
             self.idle.insert((session.updated_at, session.id));
         }
+        if session.is_freezable() {
+            self.freezable.insert(session.id);
+        }
         self.sessions.insert(session.id, session);
     }
 
@@ -232,6 +346,7 @@ impl Machine {
             self.deadlines.remove(&(due, id));
         }
         self.idle.remove(&(session.updated_at, id));
+        self.freezable.remove(&id);
         true
     }
 }

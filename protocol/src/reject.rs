@@ -34,6 +34,29 @@ pub enum Reject {
     /// The edge lets no such command pass: another version of a node, or a bug, sent it.
     #[error("Session {session} cannot be created: it must hold that {rule}")]
     BrokenRule { session: SessionId, rule: String },
+    /// Nothing of the batch took effect.
+    #[error("command {index} of the batch was refused: {reject}")]
+    InBatch { index: u32, reject: Box<Reject> },
+    #[error("idempotency key {key:?} was used for another request; use a new key for each request")]
+    KeyReused { key: String },
+    #[error(
+        "this needs format level {needed} and the cluster is at {level}; upgrade all nodes, then \
+         run `synckairos cluster upgrade finalize`"
+    )]
+    LevelTooLow { needed: u16, level: u16 },
+    #[error(
+        "the join token is not known, or was used already; make a new one with `synckairos cluster token create`"
+    )]
+    TokenUnknown,
+    #[error("the join token expired; make a new one with `synckairos cluster token create`")]
+    TokenExpired,
+    #[error("there are {max} join tokens that have not expired, which is the limit; wait or use one")]
+    TooManyTokens { max: u64 },
+    #[error("node {node} is no member of the cluster")]
+    NodeUnknown { node: u64 },
+    /// The edge lets no such command pass: another version of a node, or a bug, sent it.
+    #[error("a command must hold that {rule}")]
+    Malformed { rule: String },
 }
 
 /// What was asked of a session whose status does not allow it.

@@ -29,12 +29,14 @@ fn intents_keep_their_bytes() {
 
 #[test]
 fn sessions_keep_their_bytes() {
-    check_bytes("sessions.hex", Kind::SessionRow, &examples::sessions());
+    check_bytes("sessions.hex", Kind::SessionRow, &examples::old_sessions());
+    check_bytes("sessions_2.hex", Kind::SessionRow, &examples::later_sessions());
 }
 
 #[test]
 fn answers_keep_their_bytes() {
-    check_bytes("answers.hex", Kind::PeerReply, &examples::answers());
+    check_bytes("answers.hex", Kind::PeerReply, &examples::old_answers());
+    check_bytes("answers_2.hex", Kind::PeerReply, &examples::answers());
 }
 
 #[test]

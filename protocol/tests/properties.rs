@@ -22,19 +22,6 @@ fn tick(stamp: Stamp) -> Stamped {
     Stamped { stamp, command: Command::Tick { sessions_max: u32::MAX } }
 }
 
-fn session_of(command: &Command) -> Option<SessionId> {
-    match command {
-        Command::Create(new) => Some(new.id),
-        Command::Start { session, .. }
-        | Command::Switch { session, .. }
-        | Command::Pause { session, .. }
-        | Command::Resume { session, .. }
-        | Command::Complete { session, .. }
-        | Command::Delete { session } => Some(*session),
-        Command::Tick { .. } | Command::Sweep { .. } => None,
-    }
-}
-
 fn snapshot(machine: &Machine) -> BTreeMap<SessionId, Session> {
     machine.sessions().map(|session| (session.id, (**session).clone())).collect()
 }
@@ -126,7 +113,7 @@ proptest! {
             }
             let mut expected = before;
             let mut expected_changes = Vec::new();
-            let id = session_of(&stamped.command).unwrap();
+            let id = stamped.command.session().unwrap();
             if let Some(session) = expected.get(&id).cloned() {
                 let mut alone = Machine::restore(machine.now(), [session]);
                 alone.apply_one(&tick(machine.now()), &mut expected_changes).unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Group, OnTimeout, Participant, Phase, Seat, Session, SyncMode};
+use super::{Group, OnOutage, OnTimeout, Participant, Phase, Seat, Session, SyncMode};
 use crate::{
     ids::{GroupId, ParticipantId, SessionId},
     limits,
@@ -81,7 +81,7 @@ impl NewSession {
     }
 
     /// The pending session that this description makes at `now`.
-    pub(crate) fn at(&self, now: Stamp) -> Session {
+    pub(crate) fn at(&self, on_outage: OnOutage, now: Stamp) -> Session {
         let first = self.first.and_then(|id| self.participants.iter().position(|new| new.id == id));
         Session {
             id: self.id,
@@ -108,6 +108,7 @@ impl NewSession {
             updated_at: now,
             started_at: None,
             completed_at: None,
+            on_outage,
         }
     }
 

@@ -4,8 +4,10 @@ mod banks;
 mod create;
 mod deadline;
 pub mod invariants;
+mod outage;
 mod settle;
 mod transition;
+pub mod v1;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,17 @@ pub enum OnTimeout {
     EndSession,
     /// As `Notify`, with a word for the application in the event.
     AutoAction { action: String },
+}
+
+/// What an outage of the whole cluster does to the running clock. Numbers are frozen: append only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOutage {
+    /// Time is time: the clock runs on.
+    #[default]
+    Charge,
+    /// The span in which nobody could act is not charged.
+    Freeze,
 }
 
 /// A participant's position in the array given at creation: the order of turns.
@@ -148,6 +161,8 @@ pub struct Session {
     pub updated_at: Stamp,
     pub started_at: Option<Stamp>,
     pub completed_at: Option<Stamp>,
+    /// Here from format level 2 on; [`v1::SessionV1`] is the form without it.
+    pub on_outage: OnOutage,
 }
 
 /// The five words of v2, and `expired`. v2's `cancelled` was never produced and is not here.
@@ -198,6 +213,21 @@ impl Session {
 
     pub fn participant(&self, seat: Seat) -> &Participant {
         &self.participants[seat.index()]
+    }
+
+    /// Is there a running clock that an outage must not charge?
+    pub const fn is_freezable(&self) -> bool {
+        match (self.phase, self.on_outage) {
+            (Phase::Running { .. }, OnOutage::Freeze) => true,
+            (Phase::Running { .. }, OnOutage::Charge)
+            | (
+                Phase::Pending
+                | Phase::Paused { .. }
+                | Phase::Expired { .. }
+                | Phase::Completed { .. },
+                _,
+            ) => false,
+        }
     }
 
     /// A session that waits for nobody: it may be removed once it has been idle for long enough.

@@ -14,7 +14,7 @@ use crate::{
     event::{Cause, Event},
     ids::{GroupId, ParticipantId, SessionId},
     reject::Reject,
-    session::{Group, OnTimeout, Participant, Phase, Seat, Session, SyncMode},
+    session::{Group, OnOutage, OnTimeout, Participant, Phase, Seat, Session, SyncMode},
     time::{Millis, Stamp},
 };
 
@@ -78,6 +78,7 @@ fn running() -> Session {
         created_at: started,
         updated_at: Stamp::from_unix_millis(1_769_846_400_100),
         started_at: Some(started),
+        on_outage: OnOutage::Charge,
         completed_at: None,
     }
 }

@@ -135,6 +135,20 @@ impl Problem {
             Reject::BrokenRule { session, rule } => {
                 problem.with("session_id", session.to_string()).with("rule", rule.as_str())
             }
+            // What the refused command would have been told alone, and which one it was.
+            Reject::InBatch { index, reject } => {
+                let mut problem = Self::from_reject(reject).with("index", *index);
+                problem.error.message = format!("commands.{index}: {}", problem.error.message);
+                problem
+            }
+            Reject::KeyReused { key } => problem.with("idempotency_key", key.as_str()),
+            Reject::LevelTooLow { needed, level } => {
+                problem.with("needed_level", *needed).with("level", *level)
+            }
+            Reject::TokenUnknown | Reject::TokenExpired => problem,
+            Reject::TooManyTokens { max } => problem.with("tokens_max", *max),
+            Reject::NodeUnknown { node } => problem.with("node", *node),
+            Reject::Malformed { rule } => problem.with("rule", rule.as_str()),
         }
     }
 }

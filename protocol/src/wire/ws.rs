@@ -98,6 +98,13 @@ pub struct CauseForm {
     /// The word of `on_timeout.action`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
+    /// The span in which nobody could act, and how much of it the running clock was not charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_ms: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credited_ms: Option<Millis>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +119,7 @@ pub enum Happening {
     ParticipantExpired,
     CycleSkipped,
     SessionExpired,
+    OutageCredited,
     Deleted,
     /// Something of a later version.
     #[serde(other)]
@@ -146,6 +154,9 @@ impl CauseForm {
             to_participant_id: None,
             due_ms: None,
             action: None,
+            from_ms: None,
+            until_ms: None,
+            credited_ms: None,
         }
     }
 
@@ -185,6 +196,13 @@ impl CauseForm {
                 participant_id: Some(*participant),
                 due_ms: Some(*due),
                 ..plain(Happening::SessionExpired)
+            },
+            Event::OutageCredited { participant, from, until, credited } => Self {
+                participant_id: Some(*participant),
+                from_ms: Some(*from),
+                until_ms: Some(*until),
+                credited_ms: Some(*credited),
+                ..plain(Happening::OutageCredited)
             },
         }
     }

@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use synckairos_protocol::{
     codec::Kind,
-    command::{Command, CommandBatch, Expected, Intent, Stamped},
+    command::{Command, CommandBatch, Expected, Intent, RequestKey, Stamped},
     event::{Answer, Cause, Event, Warning},
     ids::{GroupId, ParticipantId, SessionId},
     machine::Machine,
     reject::{Reject, Verb},
-    session::{Group, NewParticipant, NewSession, OnTimeout, Session, Status, SyncMode},
+    session::{
+        Group, NewParticipant, NewSession, OnOutage, OnTimeout, Session, Status, SyncMode,
+        v1::{AnswerV1, SessionV1},
+    },
     time::{Millis, Stamp},
 };
 
 /// An example and what it is called in the file.
 pub(crate) type Named<T> = Vec<(String, T)>;
 
-pub(crate) const KINDS: [Kind; 12] = [
+pub(crate) const KINDS: [Kind; 16] = [
     Kind::LogEntry,
     Kind::Vote,
     Kind::LogPosition,
@@ -29,6 +32,10 @@ pub(crate) const KINDS: [Kind; 12] = [
     Kind::PeerHello,
     Kind::PeerRequest,
     Kind::PeerReply,
+    Kind::AnsweredRow,
+    Kind::UpdateRow,
+    Kind::RosterRow,
+    Kind::BackupManifest,
 ];
 
 const MODES: [SyncMode; 5] = [
@@ -136,7 +143,43 @@ pub(crate) fn batches() -> Named<CommandBatch> {
     };
     let nothing = (String::from("nothing"), CommandBatch::default());
     let everything = (String::from("everything"), batch(&commands));
-    commands.iter().map(one).chain([nothing, everything]).collect()
+    let later = later_commands();
+    commands.iter().map(one).chain([nothing, everything]).chain(later.iter().map(one)).collect()
+}
+
+fn request_key() -> RequestKey {
+    RequestKey { key: String::from("a key"), digest: [7; 32] }
+}
+
+/// Those that format level 2 brought.
+fn later_commands() -> Vec<Command> {
+    let session = session_id();
+    let new = Box::new(bare(SyncMode::Global));
+    let start = Command::Start { session, expected: Expected::Seen(1) };
+    let create = |on_outage| Command::CreateWith { new: new.clone(), on_outage };
+    let token = |replaces| Command::CreateToken {
+        id: [1; 16],
+        digest: [2; 32],
+        expires_at: stamp(9),
+        replaces,
+    };
+    vec![
+        create(OnOutage::Charge),
+        create(OnOutage::Freeze),
+        Command::Atomic { commands: vec![start.clone(), Command::Delete { session }] },
+        Command::Once { key: request_key(), command: Box::new(start) },
+        Command::Outage { from: stamp(3) },
+        Command::Beat,
+        Command::SetLevel { level: 2 },
+        token(None),
+        token(Some(300)),
+        Command::AdmitNode {
+            token: [1; 16],
+            digest: [2; 32],
+            peer: String::from("a.example:7400"),
+            http: String::from("a.example:3000"),
+        },
+    ]
 }
 
 /// Without a wildcard, here and below: whoever adds a variant comes by and adds its example.
@@ -151,6 +194,14 @@ fn name_of_command(command: &Command) -> &'static str {
         Command::Delete { .. } => "Delete",
         Command::Tick { .. } => "Tick",
         Command::Sweep { .. } => "Sweep",
+        Command::CreateWith { .. } => "CreateWith",
+        Command::Atomic { .. } => "Atomic",
+        Command::Once { .. } => "Once",
+        Command::Outage { .. } => "Outage",
+        Command::Beat => "Beat",
+        Command::SetLevel { .. } => "SetLevel",
+        Command::CreateToken { .. } => "CreateToken",
+        Command::AdmitNode { .. } => "AdmitNode",
     }
 }
 
@@ -171,6 +222,11 @@ pub(crate) fn intents() -> Named<Intent> {
             Intent::Complete { session, expected_version },
         ]);
     }
+    let new = Box::new(bare(SyncMode::Global));
+    intents.push(Intent::CreateWith { new, on_outage: OnOutage::Freeze });
+    let start = || Intent::Start { session, expected_version: None };
+    intents.push(Intent::Atomic { intents: vec![start(), Intent::Delete { session }] });
+    intents.push(Intent::Once { key: request_key(), intent: Box::new(start()) });
     let named = |intent: Intent| {
         let name = match intent {
             Intent::Create(_) => "Create",
@@ -180,6 +236,9 @@ pub(crate) fn intents() -> Named<Intent> {
             Intent::Resume { .. } => "Resume",
             Intent::Complete { .. } => "Complete",
             Intent::Delete { .. } => "Delete",
+            Intent::CreateWith { .. } => "CreateWith",
+            Intent::Atomic { .. } => "Atomic",
+            Intent::Once { .. } => "Once",
         };
         (String::from(name), intent)
     };
@@ -241,6 +300,24 @@ fn played(new: &NewSession, verbs: &str, late: u64) -> Session {
     (**machine.session(session).unwrap()).clone()
 }
 
+/// With what format level 2 added.
+pub(crate) fn later_sessions() -> Named<Session> {
+    let freezing = |(name, session): (String, Session)| {
+        (format!("{name} freezing"), Session { on_outage: OnOutage::Freeze, ..session })
+    };
+    sessions().into_iter().chain(sessions().into_iter().take(1).map(freezing)).collect()
+}
+
+pub(crate) fn old_sessions() -> Named<SessionV1> {
+    sessions().iter().map(|(name, session)| (name.clone(), session.into())).collect()
+}
+
+/// Without those that level 1 does not know.
+pub(crate) fn old_answers() -> Named<AnswerV1> {
+    let old = |(name, answer): (String, Answer)| Some((name, AnswerV1::of(&answer)?));
+    answers().into_iter().filter_map(old).collect()
+}
+
 pub(crate) fn answers() -> Named<Answer> {
     let session = Arc::new(played(&bare(SyncMode::PerParticipant), "start", 0));
     let switched = |expired| Answer::Switched { session: Arc::clone(&session), expired };
@@ -250,6 +327,10 @@ pub(crate) fn answers() -> Named<Answer> {
         switched(Some(participant_id(1))),
         Answer::Deleted,
         Answer::Swept { sessions: 1_000, more: true },
+        Answer::Batch(vec![Answer::Deleted, Answer::Session(Arc::clone(&session))]),
+        Answer::Done,
+        Answer::Admitted { node: 4, replaces: None },
+        Answer::Admitted { node: 4, replaces: Some(300) },
     ];
     let named = |answer: Answer| {
         let name = match answer {
@@ -257,6 +338,9 @@ pub(crate) fn answers() -> Named<Answer> {
             Answer::Switched { .. } => "Switched",
             Answer::Deleted => "Deleted",
             Answer::Swept { .. } => "Swept",
+            Answer::Batch(_) => "Batch",
+            Answer::Done => "Done",
+            Answer::Admitted { .. } => "Admitted",
         };
         (String::from(name), answer)
     };
@@ -282,6 +366,17 @@ pub(crate) fn rejects() -> Named<Reject> {
     let statuses =
         [Status::Pending, Status::Running, Status::Paused, Status::Expired, Status::Completed];
     rejects.extend(statuses.map(|status| Reject::NotRunning { session, status }));
+    let refused = Box::new(Reject::SessionNotFound(session));
+    rejects.extend([
+        Reject::InBatch { index: 3, reject: refused },
+        Reject::KeyReused { key: String::from("a key") },
+        Reject::LevelTooLow { needed: 2, level: 1 },
+        Reject::TokenUnknown,
+        Reject::TokenExpired,
+        Reject::TooManyTokens { max: 64 },
+        Reject::NodeUnknown { node: 7 },
+        Reject::Malformed { rule: String::from("it is so") },
+    ]);
     let named = |reject: Reject| {
         let name = match reject {
             Reject::SessionNotFound(_) => "SessionNotFound",
@@ -294,6 +389,14 @@ pub(crate) fn rejects() -> Named<Reject> {
             Reject::ParticipantNotFound { .. } => "ParticipantNotFound",
             Reject::TooManySessions { .. } => "TooManySessions",
             Reject::BrokenRule { .. } => "BrokenRule",
+            Reject::InBatch { .. } => "InBatch",
+            Reject::KeyReused { .. } => "KeyReused",
+            Reject::LevelTooLow { .. } => "LevelTooLow",
+            Reject::TokenUnknown => "TokenUnknown",
+            Reject::TokenExpired => "TokenExpired",
+            Reject::TooManyTokens { .. } => "TooManyTokens",
+            Reject::NodeUnknown { .. } => "NodeUnknown",
+            Reject::Malformed { .. } => "Malformed",
         };
         (String::from(name), reject)
     };
@@ -315,6 +418,15 @@ pub(crate) fn events() -> Named<(Event, Cause, Warning)> {
         (Event::ParticipantExpired { participant: one, due, action: fold() }, Cause::Timeout),
         (Event::CycleSkipped { from: one, to: two, due, action: fold() }, Cause::Auto),
         (Event::SessionExpired { participant: one, due }, Cause::Timeout),
+        (
+            Event::OutageCredited {
+                participant: one,
+                from: stamp(1),
+                until: due,
+                credited: Millis::new(4),
+            },
+            Cause::Auto,
+        ),
     ];
     let named = |(event, cause): (Event, Cause)| {
         let name = match event {
@@ -327,6 +439,7 @@ pub(crate) fn events() -> Named<(Event, Cause, Warning)> {
             Event::ParticipantExpired { .. } => "ParticipantExpired",
             Event::CycleSkipped { .. } => "CycleSkipped",
             Event::SessionExpired { .. } => "SessionExpired",
+            Event::OutageCredited { .. } => "OutageCredited",
         };
         (String::from(name), (event, cause, warning))
     };

@@ -86,7 +86,15 @@ fn as_the_leader_saw(log: &mut [Stamped]) {
             | Command::Create(_)
             | Command::Delete { .. }
             | Command::Tick { .. }
-            | Command::Sweep { .. } => {}
+            | Command::Sweep { .. }
+            | Command::CreateWith { .. }
+            | Command::Atomic { .. }
+            | Command::Once { .. }
+            | Command::Outage { .. }
+            | Command::Beat
+            | Command::SetLevel { .. }
+            | Command::CreateToken { .. }
+            | Command::AdmitNode { .. } => {}
         }
         // A refusal is part of a history too.
         let _ = machine.apply_one(stamped, &mut Vec::new());
@@ -272,7 +280,20 @@ pub(crate) fn intent_of(command: Command) -> Intent {
             Intent::Complete { session, expected_version: named(expected) }
         }
         Command::Delete { session } => Intent::Delete { session },
-        Command::Tick { .. } | Command::Sweep { .. } => {
+        Command::CreateWith { new, on_outage } => Intent::CreateWith { new, on_outage },
+        Command::Atomic { commands } => {
+            Intent::Atomic { intents: commands.into_iter().map(intent_of).collect() }
+        }
+        Command::Once { key, command } => {
+            Intent::Once { key, intent: Box::new(intent_of(*command)) }
+        }
+        Command::Tick { .. }
+        | Command::Sweep { .. }
+        | Command::Outage { .. }
+        | Command::Beat
+        | Command::SetLevel { .. }
+        | Command::CreateToken { .. }
+        | Command::AdmitNode { .. } => {
             Intent::Delete { session: SessionId::from_bits(u128::MAX) }
         }
     }

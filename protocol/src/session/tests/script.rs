@@ -17,7 +17,7 @@ use crate::{
     error::Kind,
     event::{Answer, Cause, Change, Event},
     ids::{GroupId, ParticipantId, SessionId},
-    machine::Machine,
+    machine::{Machine, Parts},
     reject::Reject,
     session::{
         Group, NewParticipant, NewSession, OnTimeout, Phase, Seat, Session, SyncMode, invariants,
@@ -56,7 +56,13 @@ impl Stage {
         for session in sessions() {
             assert_eq!(invariants::broken_rule(session, now), None);
         }
-        let restored = Machine::restore(now, sessions().map(|session| (**session).clone()));
+        let restored = Machine::from_parts(Parts {
+            now,
+            level: self.machine.level(),
+            sessions: sessions().map(|session| (**session).clone()).collect(),
+            answered: self.machine.answered().clone(),
+            roster: self.machine.roster().clone(),
+        });
         assert_eq!(self.machine, restored, "the indexes follow from the sessions");
     }
 
@@ -275,6 +281,13 @@ fn describe_event(event: &Event) -> String {
         Event::CycleSkipped { from, to, due, action } => {
             format!("skipped {}>{}@{}{}", name(from), name(to), at(*due), suffix(action))
         }
+        Event::OutageCredited { participant, from, until, credited } => format!(
+            "credited {} {} from {} until {}",
+            name(participant),
+            credited.get(),
+            from.unix_millis(),
+            until.unix_millis()
+        ),
         Event::SessionExpired { participant, due } => {
             format!("ended {}@{}", name(participant), at(*due))
         }
@@ -297,7 +310,14 @@ fn describe_answer(answer: &Result<Answer, Reject>) -> Option<String> {
         Ok(Answer::Swept { sessions, more }) => {
             Some(format!("{sessions} done{}", if *more { ", more waiting" } else { "" }))
         }
-        Ok(Answer::Session(_) | Answer::Switched { expired: None, .. } | Answer::Deleted) => None,
+        Ok(
+            Answer::Session(_)
+            | Answer::Switched { expired: None, .. }
+            | Answer::Deleted
+            | Answer::Batch(_)
+            | Answer::Done
+            | Answer::Admitted { .. },
+        ) => None,
         Err(reject) => {
             Some(format!("{}: {}", Kind::from(reject).as_str(), with_names(&reject.to_string())))
         }

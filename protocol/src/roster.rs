@@ -1,0 +1,185 @@
+//! Who may be in the cluster: join tokens, ids that were given out, and ids that never come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{limits, reject::Reject, time::Stamp};
+
+pub type TokenId = [u8; 16];
+
+/// Lets one node in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Of its secret.
+    pub digest: [u8; 32],
+    pub expires_at: Stamp,
+    /// The member that goes when the new one has caught up.
+    pub replaces: Option<u64>,
+}
+
+/// A node that showed a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    pub peer: String,
+    pub http: String,
+    pub replaces: Option<u64>,
+}
+
+/// Frozen as it is stored: a change is a new format.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// The highest id that anybody ever had.
+    highest: u64,
+    /// Of the current membership, learners included.
+    members: BTreeSet<u64>,
+    /// Were members once. Their data may be gone, and with it votes they gave: a node that came
+    /// back under such an id could vote twice.
+    retired: BTreeSet<u64>,
+    tokens: BTreeMap<TokenId, Token>,
+    admitted: BTreeMap<u64, Admission>,
+}
+
+impl Roster {
+    /// Of a cluster that has these members and nothing to remember.
+    pub fn of_members(members: impl IntoIterator<Item = u64>) -> Self {
+        let members: BTreeSet<u64> = members.into_iter().collect();
+        let highest = members.last().copied().unwrap_or(0);
+        Self { highest, members, ..Self::default() }
+    }
+
+    /// The cluster has these members from now on.
+    pub(crate) fn note_members(&mut self, members: BTreeSet<u64>) {
+        self.retired.extend(self.members.difference(&members));
+        self.admitted.retain(|node, _| !self.retired.contains(node));
+        self.highest = self.highest.max(members.last().copied().unwrap_or(0));
+        self.members = members;
+    }
+
+    /// Was it a member, and is none any more? Its id is never used again.
+    pub fn is_retired(&self, node: u64) -> bool {
+        self.retired.contains(&node)
+    }
+
+    /// The id that the next node gets.
+    pub fn next_node(&self) -> u64 {
+        self.highest + 1
+    }
+
+    pub fn members(&self) -> &BTreeSet<u64> {
+        &self.members
+    }
+
+    pub fn token(&self, id: &TokenId) -> Option<&Token> {
+        self.tokens.get(id)
+    }
+
+    /// How the node came in, where it joined by token and is still there.
+    pub fn admitted(&self, node: u64) -> Option<&Admission> {
+        self.admitted.get(&node)
+    }
+
+    pub(crate) fn create_token(
+        &mut self,
+        id: TokenId,
+        token: Token,
+        now: Stamp,
+    ) -> Result<(), Reject> {
+        self.tokens.retain(|_, token| now < token.expires_at);
+        if let Some(node) = token.replaces
+            && !self.members.contains(&node)
+        {
+            return Err(Reject::NodeUnknown { node });
+        }
+        if limits::TOKENS_MAX <= self.tokens.len() {
+            return Err(Reject::TooManyTokens { max: limits::TOKENS_MAX as u64 });
+        }
+        self.tokens.insert(id, token);
+        Ok(())
+    }
+
+    /// Uses up the token; the id that the node gets, and whom it replaces.
+    pub(crate) fn admit(
+        &mut self,
+        id: &TokenId,
+        digest: &[u8; 32],
+        (peer, http): (&str, &str),
+        now: Stamp,
+    ) -> Result<(u64, Option<u64>), Reject> {
+        if [peer, http].iter().any(|address| limits::ADDRESS_BYTES_MAX < address.len()) {
+            return Err(Reject::Malformed { rule: String::from("addresses are at most 300 bytes") });
+        }
+        let token = self.tokens.get(id).filter(|token| token.digest == *digest);
+        let token = token.ok_or(Reject::TokenUnknown)?;
+        if token.expires_at <= now {
+            return Err(Reject::TokenExpired);
+        }
+        let replaces = token.replaces;
+        if let Some(node) = replaces
+            && !self.members.contains(&node)
+        {
+            return Err(Reject::NodeUnknown { node });
+        }
+        self.tokens.remove(id);
+        self.highest += 1;
+        let (peer, http) = (peer.to_owned(), http.to_owned());
+        self.admitted.insert(self.highest, Admission { peer, http, replaces });
+        Ok((self.highest, replaces))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Stamp = Stamp::from_unix_millis(1_000);
+    const PLACE: (&str, &str) = ("a:1", "a:2");
+
+    fn token(replaces: Option<u64>) -> Token {
+        Token { digest: [1; 32], expires_at: Stamp::from_unix_millis(2_000), replaces }
+    }
+
+    #[test]
+    fn a_token_lets_one_node_in() {
+        let mut roster = Roster::of_members([1, 2, 3]);
+        roster.create_token([9; 16], token(Some(2)), NOW).unwrap();
+        assert_eq!(roster.admit(&[9; 16], &[2; 32], PLACE, NOW), Err(Reject::TokenUnknown));
+        let late = Stamp::from_unix_millis(2_000);
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, late), Err(Reject::TokenExpired));
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Err(Reject::TokenUnknown));
+        assert_eq!(roster.admitted(4).unwrap().replaces, Some(2));
+    }
+
+    #[test]
+    fn ids_are_never_used_twice() {
+        let mut roster = Roster::of_members([1, 2, 3]);
+        roster.note_members([1, 2, 3, 7].into());
+        roster.note_members([1, 2].into());
+        assert!(roster.is_retired(3) && roster.is_retired(7) && !roster.is_retired(2));
+        assert_eq!(roster.next_node(), 8);
+        roster.create_token([9; 16], token(None), NOW).unwrap();
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((8, None)));
+        // Let in, and never seen: its id is gone all the same.
+        assert_eq!(roster.next_node(), 9);
+    }
+
+    #[test]
+    fn tokens_are_bounded_and_those_that_expired_make_room() {
+        let mut roster = Roster::of_members([1]);
+        for number in 0..limits::TOKENS_MAX {
+            let id = (number as u128).to_be_bytes();
+            roster.create_token(id, token(None), NOW).unwrap();
+        }
+        assert!(matches!(
+            roster.create_token([255; 16], token(None), NOW),
+            Err(Reject::TooManyTokens { .. })
+        ));
+        let later = Token { expires_at: Stamp::from_unix_millis(9_000), ..token(None) };
+        roster.create_token([255; 16], later, Stamp::from_unix_millis(2_000)).unwrap();
+        assert_eq!(
+            roster.create_token([1; 16], token(Some(5)), NOW),
+            Err(Reject::NodeUnknown { node: 5 })
+        );
+    }
+}
