@@ -9,7 +9,9 @@ use std::sync::Arc;
 use synckairos_protocol::{
     ids::ParticipantId,
     limits,
-    session::{Group, OnTimeout, Participant, Phase, Seat, Session, SyncMode, invariants},
+    session::{
+        Group, OnOutage, OnTimeout, Participant, Phase, Seat, Session, SyncMode, invariants,
+    },
     time::{Millis, Stamp},
     wire::rest::{ParticipantState, SessionState},
 };
@@ -180,6 +182,8 @@ fn running_session(state: &SessionState) -> Result<Option<Session>, NotASession>
         updated_at: state.updated_at,
         started_at: state.session_started_at,
         completed_at: state.session_completed_at,
+        // An outage is an event of its own, and makes no difference to the time between events.
+        on_outage: OnOutage::Charge,
     };
     let latest = since.max(state.updated_at);
     match invariants::broken_rule(&session, latest).or_else(|| too_large(&session)) {

@@ -65,6 +65,10 @@ fn after_refusal(kind: Kind, retry_after: Option<Duration>) -> Next {
         | Kind::SessionExists
         | Kind::PayloadTooLarge
         | Kind::CapacityExceeded
+        | Kind::KeyReused
+        | Kind::FormatLevelTooLow
+        | Kind::TokenInvalid
+        | Kind::NodeNotFound
         | Kind::PushUnavailable => Next::GiveUp,
     }
 }

@@ -72,6 +72,11 @@ pub(crate) enum NodeError {
     Store(String),
     #[error("the Raft engine failed: {0}; this node stops, start it again")]
     Engine(String),
+    #[error(
+        "the leader sent what this version cannot read ({0}); install the version that the other \
+         nodes run"
+    )]
+    Outdated(String),
     #[error("the node did not stop within {0} s; what it had acknowledged is on disk")]
     Stop(u64),
 }
@@ -110,6 +115,7 @@ struct Node {
     tasks: JoinSet<()>,
     http: tokio::task::JoinHandle<()>,
     fatal: watch::Receiver<Option<String>>,
+    outdated: watch::Receiver<Option<String>>,
     closed: Closed,
 }
 
@@ -146,12 +152,14 @@ impl Node {
             stopping: ended.clone(),
         };
         let sessions = Sessions::start(parts, &mut tasks);
+        let (tell_outdated, outdated) = watch::channel(None);
         let service = PeerService {
             raft: raft.clone(),
             sessions: sessions.clone(),
             clock: clock.clone(),
             peers: peers.clone(),
             inbox,
+            outdated: tell_outdated,
         };
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
         let sampled = (metrics.clone(), sessions.clone(), clock.clone());
@@ -163,7 +171,19 @@ impl Node {
         let http = tokio::spawn(http::serve(listener, state, stopping.clone()));
         info!(node = config.node.id, cluster = config.cluster.id, http = %config.http.listen,
             peer = %config.peer.listen, version = env!("CARGO_PKG_VERSION"), "started");
-        Ok(Self { raft, sessions, peers, endpoint, stopping, ended, tasks, http, fatal, closed })
+        Ok(Self {
+            raft,
+            sessions,
+            peers,
+            endpoint,
+            stopping,
+            ended,
+            tasks,
+            http,
+            fatal,
+            outdated,
+            closed,
+        })
     }
 
     /// What the store or the engine says when it cannot go on.
@@ -175,6 +195,9 @@ impl Node {
                 NodeError::Store(reason.unwrap_or_else(|| String::from("its writer ended")))
             }
             reason = engine_failure(&self.raft) => NodeError::Engine(reason),
+            Ok(reason) = self.outdated.wait_for(Option::is_some) => {
+                NodeError::Outdated(reason.clone().unwrap_or_default())
+            }
         }
     }
 }
@@ -214,6 +237,7 @@ fn open_store(config: &Config, sink: mpsc::Sender<AppliedEvent>) -> Result<Opene
         data_dir: config.node.data_dir.clone(),
         identity: Identity { cluster: config.cluster.id.clone(), node: config.node.id },
         sink,
+        resume_window: config.sessions.resume_window,
     })
 }
 

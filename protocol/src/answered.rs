@@ -74,12 +74,7 @@ impl Answered {
         codec::decode(Kind::AnsweredRow, ANSWER_FORMAT, &record.answer).ok()
     }
 
-    pub(crate) fn remember(
-        &mut self,
-        key: RequestKey,
-        at: Stamp,
-        answer: &Result<Answer, Reject>,
-    ) {
+    pub(crate) fn remember(&mut self, key: RequestKey, at: Stamp, answer: &Result<Answer, Reject>) {
         // An answer is far below the bound of an envelope.
         let Ok(answer) = codec::encode(Kind::AnsweredRow, ANSWER_FORMAT, answer) else { return };
         self.push(Record { key, at, answer });

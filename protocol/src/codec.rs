@@ -94,7 +94,14 @@ pub fn encode<T: Serialize>(kind: Kind, format: u16, value: &T) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Reads an envelope of `kind` in the one format that exists so far, and nothing after it.
+/// The format that an envelope says it has; nothing of it is checked.
+pub fn format_of(bytes: &[u8]) -> Option<u16> {
+    let format = bytes.get(3..5)?.try_into().ok()?;
+    Some(u16::from_le_bytes(format))
+}
+
+/// Reads an envelope of `kind` in a format up to `newest` that has this form, and nothing
+/// after it.
 ///
 /// # Errors
 /// [`DecodeError`] says what is wrong with the bytes; nothing is ever guessed.

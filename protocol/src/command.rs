@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{ParticipantId, SessionId},
+    reject::Reject,
     session::{NewSession, OnOutage},
     time::Stamp,
 };
@@ -247,6 +248,32 @@ impl CommandBatch {
 }
 
 impl Intent {
+    /// The intent as nodes of this format level understand it. At level 1 nobody remembers keys,
+    /// and a request has its effect without one, as in the release of that level.
+    ///
+    /// # Errors
+    /// [`Reject::LevelTooLow`] where there is no such form.
+    pub fn at_level(self, level: u16) -> Result<Self, Reject> {
+        const NEEDED: u16 = 2;
+        if NEEDED <= level {
+            return Ok(self);
+        }
+        match self {
+            Self::Once { intent, .. } => intent.at_level(level),
+            Self::CreateWith { new, on_outage: OnOutage::Charge } => Ok(Self::Create(new)),
+            Self::CreateWith { on_outage: OnOutage::Freeze, .. } | Self::Atomic { .. } => {
+                Err(Reject::LevelTooLow { needed: NEEDED, level })
+            }
+            Self::Create(_)
+            | Self::Start { .. }
+            | Self::Switch { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Complete { .. }
+            | Self::Delete { .. } => Ok(self),
+        }
+    }
+
     /// The command, expecting what its caller named, else the version `seen` on arrival.
     pub fn into_command(self, seen_of: &impl Fn(SessionId) -> u64) -> Command {
         let expect = |session: SessionId, named: Option<u64>| {
@@ -257,9 +284,12 @@ impl Intent {
             Self::Start { session, expected_version } => {
                 Command::Start { session, expected: expect(session, expected_version) }
             }
-            Self::Switch { session, expected_version, current, next } => {
-                Command::Switch { session, expected: expect(session, expected_version), current, next }
-            }
+            Self::Switch { session, expected_version, current, next } => Command::Switch {
+                session,
+                expected: expect(session, expected_version),
+                current,
+                next,
+            },
             Self::Pause { session, expected_version } => {
                 Command::Pause { session, expected: expect(session, expected_version) }
             }

@@ -142,6 +142,15 @@ macro_rules! id {
                 key[16..].copy_from_slice(&self.0.upper.to_be_bytes());
                 key
             }
+
+            /// Reads what `to_key` writes; `None` for any other bytes.
+            pub fn from_key(key: &[u8]) -> Option<Self> {
+                let (bits, upper) = key.split_at_checked(16)?;
+                let bits = u128::from_be_bytes(bits.try_into().ok()?);
+                let upper = u32::from_be_bytes(upper.try_into().ok()?);
+                let id = SpelledUuid { bits, upper };
+                (upper & !id.letters() == 0).then_some(Self(id))
+            }
         }
 
         impl FromStr for $name {

@@ -124,10 +124,7 @@ impl Machine {
     }
 
     /// The sessions after `cursor`, ordered by id; all of them where there is none.
-    pub fn sessions_after(
-        &self,
-        cursor: Option<SessionId>,
-    ) -> impl Iterator<Item = &Arc<Session>> {
+    pub fn sessions_after(&self, cursor: Option<SessionId>) -> impl Iterator<Item = &Arc<Session>> {
         let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
         self.sessions.range((from, Bound::Unbounded)).map(|(_, session)| session)
     }

@@ -50,7 +50,9 @@ pub enum Reject {
     TokenUnknown,
     #[error("the join token expired; make a new one with `synckairos cluster token create`")]
     TokenExpired,
-    #[error("there are {max} join tokens that have not expired, which is the limit; wait or use one")]
+    #[error(
+        "there are {max} join tokens that have not expired, which is the limit; wait or use one"
+    )]
     TooManyTokens { max: u64 },
     #[error("node {node} is no member of the cluster")]
     NodeUnknown { node: u64 },

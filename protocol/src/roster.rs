@@ -107,7 +107,9 @@ impl Roster {
         now: Stamp,
     ) -> Result<(u64, Option<u64>), Reject> {
         if [peer, http].iter().any(|address| limits::ADDRESS_BYTES_MAX < address.len()) {
-            return Err(Reject::Malformed { rule: String::from("addresses are at most 300 bytes") });
+            return Err(Reject::Malformed {
+                rule: String::from("addresses are at most 300 bytes"),
+            });
         }
         let token = self.tokens.get(id).filter(|token| token.digest == *digest);
         let token = token.ok_or(Reject::TokenUnknown)?;

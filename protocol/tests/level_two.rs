@@ -1,6 +1,7 @@
 //! What format level 2 brought to the machine: batches, keys, outages, members.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "shared with the other properties, which use all of it")]
 mod history;
 
 use std::sync::Arc;
@@ -244,7 +245,9 @@ fn an_outage_is_charged_only_to_those_who_did_not_ask_otherwise() {
         .iter()
         .filter_map(|change| match change {
             Change::Updated {
-                session, event: Event::OutageCredited { from, until, credited, .. }, ..
+                session,
+                event: Event::OutageCredited { from, until, credited, .. },
+                ..
             } => Some((session.id, *from, *until, credited.get())),
             Change::Updated { .. } | Change::Warned { .. } | Change::Deleted { .. } => None,
         })

@@ -45,4 +45,4 @@ pub use log::{
 };
 pub use open::{Opened, Options, Store};
 pub use snapshot::{build::SnapshotBuilder, format::SnapshotError};
-pub use state::{Applied, AppliedEvent, StateStore};
+pub use state::{Applied, AppliedEvent, StateError, StateStore, StoredUpdate};

@@ -18,10 +18,7 @@ use crate::{
         shelf::Shelf,
     },
     snapshot_file::SnapshotInbox,
-    state::{
-        self, Applied, AppliedEvent, StateContext, StateStore,
-        db::{StateDb, StateMetaV1},
-    },
+    state::{self, Applied, AppliedEvent, StateContext, StateStore, db::StateDb, meta::StateMeta},
 };
 
 /// Which data to open, and where its changes go.
@@ -33,6 +30,8 @@ pub struct Options {
     /// Applying waits while this is full, so it must be drained from the start, even before
     /// openraft runs.
     pub sink: mpsc::Sender<AppliedEvent>,
+    /// Versions of each session that are kept for subscribers that were away.
+    pub resume_window: u64,
 }
 
 /// An open data directory, in parts.
@@ -68,7 +67,9 @@ impl Store {
         let log = LogStore::open(&layout, &options.identity, fatal.clone(), Arc::clone(&lock))?;
         let shelf = Arc::new(Shelf::open(&layout)?);
         let inbox = SnapshotInbox::new(layout.snapshots());
-        let context = StateContext { layout, shelf, last_stamp: log.stamps(), fatal };
+        let resume_window = options.resume_window;
+        let last_stamp = log.stamps();
+        let context = StateContext { layout, shelf, last_stamp, fatal, resume_window };
         let imported = open_state(&context, log.purged())?;
         remove_other_states(&context.layout, imported.db.number())?;
         let root = context.layout.root().to_owned();
@@ -146,10 +147,11 @@ fn import(
 fn begin(context: &StateContext, number: u64) -> Result<Imported, OpenError> {
     let path = context.layout.state(number);
     let db = StateDb::create(&context.layout, number).map_err(OpenError::io("make", &path))?;
-    let meta = StateMetaV1::default();
-    db.import_meta(&meta).map_err(OpenError::io("write", &path))?;
+    let meta = StateMeta::default();
+    let machine = Machine::default();
+    db.import_rest(&meta, &machine).map_err(OpenError::io("write", &path))?;
     use_state(context, number)?;
-    Ok(Imported { db, machine: Machine::default(), meta })
+    Ok(Imported { db, machine, meta })
 }
 
 fn use_state(context: &StateContext, number: u64) -> Result<(), OpenError> {

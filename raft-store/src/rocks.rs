@@ -10,6 +10,8 @@ use rocksdb::{
 pub(crate) const LOG: &str = "log";
 pub(crate) const SESSIONS: &str = "sessions";
 pub(crate) const META: &str = "meta";
+pub(crate) const ANSWERED: &str = "answered";
+pub(crate) const UPDATES: &str = "updates";
 
 const MIB: usize = 1024 * 1024;
 /// Of the log: many entries a second, each read back seldom.
@@ -21,6 +23,8 @@ const STATE_WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const STATE_CACHE_BYTES: usize = 32 * MIB;
 /// Log entries are read in passing; memory holds the recent ones.
 const LOG_CACHE_BYTES: usize = 4 * MIB;
+/// Answers and updates that somebody asks for again.
+const QUEUE_CACHE_BYTES: usize = 8 * MIB;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 
 /// The log, the vote, and positions in the log.
@@ -41,7 +45,7 @@ pub(crate) fn open_raft(path: &Path) -> Result<DB, rocksdb::Error> {
     open(path, &options, [(LOG, log), (META, meta)])
 }
 
-/// Sessions, and how far the log has been applied to them.
+/// Sessions, what was answered and pushed, and how far the log has been applied to them.
 pub(crate) fn open_state(path: &Path) -> Result<DB, rocksdb::Error> {
     let mut options = common();
     options.set_max_total_wal_size(STATE_WAL_BYTES_MAX);
@@ -54,7 +58,14 @@ pub(crate) fn open_state(path: &Path) -> Result<DB, rocksdb::Error> {
     sessions.set_block_based_table_factory(&table);
     let mut meta = Options::default();
     meta.set_write_buffer_size(MIB);
-    open(path, &options, [(SESSIONS, sessions), (META, meta)])
+    // Written once, removed from the front, read seldom.
+    let mut queue = Options::default();
+    queue.set_write_buffer_size(STATE_WRITE_BUFFER_BYTES);
+    queue.set_compression_type(DBCompressionType::Lz4);
+    queue.set_block_based_table_factory(&blocks(QUEUE_CACHE_BYTES));
+    let families =
+        [(SESSIONS, sessions), (META, meta), (ANSWERED, queue.clone()), (UPDATES, queue)];
+    open(path, &options, families)
 }
 
 pub(crate) fn family<'a>(db: &'a DB, name: &str) -> &'a ColumnFamily {

@@ -20,8 +20,9 @@ pub const VOTE_FORMAT: u16 = 1;
 pub const LOG_ID_FORMAT: u16 = 1;
 /// Format of [`MembershipV1`] and [`StoredMembershipV1`] in an envelope of their own.
 pub const MEMBERSHIP_FORMAT: u16 = 1;
-/// Format of [`EntryV1`] in an envelope of its own.
-pub const ENTRY_FORMAT: u16 = 1;
+/// The newest format of [`EntryV1`] in an envelope of its own: the format level that the entry's
+/// commands need. The form is the same, but an older version knows at once that it is not for it.
+pub const ENTRY_FORMAT: u16 = 2;
 /// Format of [`SnapshotMetaV1`] in an envelope of its own.
 pub const SNAPSHOT_META_FORMAT: u16 = 1;
 
@@ -95,7 +96,15 @@ impl EntryV1<'_> {
     /// # Errors
     /// [`codec::EncodeError`] where it is too large.
     pub fn encode(entry: &Entry) -> Result<Vec<u8>, codec::EncodeError> {
-        codec::encode(Kind::LogEntry, ENTRY_FORMAT, &EntryV1::from(entry))
+        let form = EntryV1::from(entry);
+        codec::encode(Kind::LogEntry, form.format(), &form)
+    }
+
+    fn format(&self) -> u16 {
+        match &self.payload {
+            PayloadV1::Commands(batch) => batch.level(),
+            PayloadV1::Blank | PayloadV1::Membership(_) => 1,
+        }
     }
 
     /// The entry of openraft.

@@ -143,7 +143,9 @@ fn render_answer(created: bool, answer: Result<Answer, Refusal>) -> Reply {
         }
         Ok(Answer::Deleted) => Reply::empty(StatusCode::NO_CONTENT),
         // No client command is answered so.
-        Ok(Answer::Swept { .. }) => ApiError::new(Kind::Internal, "Internal server error").into(),
+        Ok(Answer::Swept { .. } | Answer::Batch(_) | Answer::Done | Answer::Admitted { .. }) => {
+            ApiError::new(Kind::Internal, "Internal server error").into()
+        }
         Err(refusal) => ApiError::from(refusal).into(),
     }
 }

@@ -60,6 +60,8 @@ pub(crate) enum DialError {
 /// The dialled side of a connection. Closed when dropped.
 pub(crate) struct PeerConnection {
     connection: Connection,
+    /// The version of the peer protocol that both speak.
+    pub(crate) protocol: u16,
     /// Votes, heartbeats, transfers.
     pub(crate) raft: CallLane<RaftReplyV1>,
     /// Proposals and read indexes.
@@ -107,7 +109,7 @@ impl PeerConnection {
     ) -> Result<Self, DialError> {
         let connection = endpoint.dial(place, node)?.await?;
         match greet(endpoint, &connection, node).await {
-            Ok(()) => Self::start(connection).await.map_err(DialError::NotWelcome),
+            Ok(protocol) => Self::start(connection, protocol).await.map_err(DialError::NotWelcome),
             Err(error) => {
                 if matches!(error, DialError::NotAPeer(_)) {
                     Close::WrongPeer.connection(&connection, &error.to_string());
@@ -121,7 +123,7 @@ impl PeerConnection {
         }
     }
 
-    async fn start(connection: Connection) -> Result<Self, FrameError> {
+    async fn start(connection: Connection, protocol: u16) -> Result<Self, FrameError> {
         let broken = |what: &'static str| {
             let connection = connection.clone();
             move |error: &FrameError| {
@@ -133,7 +135,7 @@ impl PeerConnection {
         let raft = CallLane::start(send, recv, broken("calls of Raft"));
         let (send, recv) = open(&connection, &OpenV1::AppCalls, Priority::App).await?;
         let app = CallLane::start(send, recv, broken("calls of clients"));
-        Ok(Self { connection, raft, app })
+        Ok(Self { connection, protocol, raft, app })
     }
 
     /// Opens a stream and says what it is for.
@@ -192,7 +194,7 @@ async fn greet(
     endpoint: &PeerEndpoint,
     connection: &Connection,
     node: u64,
-) -> Result<(), DialError> {
+) -> Result<u16, DialError> {
     let found = endpoint.peer_of(connection)?;
     if found != node {
         return Err(NotAPeer::OtherNode { found, wanted: node }.into());
@@ -210,7 +212,7 @@ async fn greet(
     let _ = send.finish();
     let WelcomeV1 { protocol } = frames::read_one(&mut recv).await.map_err(not_welcome)?;
     if (PROTOCOL_OLDEST..=PROTOCOL_NEWEST).contains(&protocol) {
-        Ok(())
+        Ok(protocol)
     } else {
         Err(DialError::Version(protocol))
     }

@@ -39,6 +39,8 @@ pub(crate) struct Link {
     address: String,
     endpoint: PeerEndpoint,
     state: watch::Sender<State>,
+    /// Who wants to know which version of the protocol the peer speaks.
+    met: Box<dyn Fn(u64, u16) + Send + Sync>,
     /// The failure that was logged last: the same one is not logged again.
     logged: Mutex<Option<String>>,
 }
@@ -60,9 +62,15 @@ enum State {
 }
 
 impl Link {
-    pub(crate) fn new(endpoint: PeerEndpoint, node: u64, address: String) -> Arc<Self> {
+    pub(crate) fn new(
+        endpoint: PeerEndpoint,
+        node: u64,
+        address: String,
+        met: impl Fn(u64, u16) + Send + Sync + 'static,
+    ) -> Arc<Self> {
         let (state, _) = watch::channel(State::Idle);
-        Arc::new(Self { node, address, endpoint, state, logged: Mutex::new(None) })
+        let met = Box::new(met);
+        Arc::new(Self { node, address, endpoint, state, met, logged: Mutex::new(None) })
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -103,6 +111,8 @@ impl Link {
     ) -> Result<AppReply, CallError> {
         let connection = self.connected(deadline).await;
         let connection = connection.map_err(|error| CallError::NotSent(error.to_string()))?;
+        let request = request.for_protocol(connection.protocol);
+        let request = request.map_err(|error| CallError::NotSent(error.to_string()))?;
         connection.app.call(request, deadline).await
     }
 
@@ -157,6 +167,7 @@ impl Link {
             Ok(connection) => Arc::new(connection),
             Err(error) => return self.failed(error.to_string()),
         };
+        (self.met)(self.node, connection.protocol);
         let ended = connection.closed();
         let (since, remote) = (Instant::now(), connection.remote_address());
         let mut failures_before = 0;

@@ -9,7 +9,7 @@ use std::{
 
 use quinn::{Connection, Incoming, RecvStream, SendStream};
 use synckairos_raft_store::snapshot_file::SnapshotInbox;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -41,6 +41,8 @@ pub(crate) struct PeerService {
     pub(crate) peers: Peers,
     /// Where snapshots from peers go.
     pub(crate) inbox: SnapshotInbox,
+    /// Told why this node cannot go on, when a peer sends what only a newer version can read.
+    pub(crate) outdated: watch::Sender<Option<String>>,
 }
 
 /// A connection that was not let in.
@@ -120,7 +122,7 @@ struct Door {
 impl Door {
     async fn serve(self: Arc<Self>, incoming: Incoming) {
         let remote = incoming.remote_address();
-        let (connection, peer) = match admit(&self.endpoint, incoming).await {
+        let (connection, guest) = match admit(&self.endpoint, incoming).await {
             Ok(admitted) => admitted,
             Err(refused) => {
                 if self.is_news(remote.ip(), &refused) {
@@ -129,10 +131,11 @@ impl Door {
                 return;
             }
         };
+        let peer = guest.node;
         tracing::info!(node = peer, %remote, "a peer connected");
-        self.service.handles.peers.revive(peer);
+        self.service.handles.peers.revive(peer, guest.newest);
         self.replace(peer, &connection);
-        self.serve_streams(&connection, peer).await;
+        self.serve_streams(&connection, guest).await;
         self.leave(peer, &connection);
     }
 
@@ -151,7 +154,8 @@ impl Door {
         }
     }
 
-    async fn serve_streams(&self, connection: &Connection, peer: u64) {
+    async fn serve_streams(&self, connection: &Connection, guest: Guest) {
+        let peer = guest.node;
         let mut streams = JoinSet::new();
         loop {
             let stream = tokio::select! {
@@ -163,7 +167,8 @@ impl Door {
             let (service, stop) = (self.service.clone(), self.stop.clone());
             let connection = connection.clone();
             streams.spawn(async move {
-                let Err(error) = serve_stream(&service, peer, stream, stop).await else { return };
+                let Err(error) = serve_stream(&service, guest, stream, stop).await else { return };
+                service.note_unreadable(&error);
                 if error.is_violation() {
                     tracing::warn!(node = peer, %error, "a peer broke the protocol");
                     Close::Violation.connection(&connection, &error.to_string());
@@ -187,19 +192,27 @@ impl Door {
 
 async fn serve_stream(
     service: &Arc<Service>,
-    peer: u64,
+    guest: Guest,
     (send, mut recv): (SendStream, RecvStream),
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let purpose = frames::read_one(&mut recv).await?;
-    let stream = (send, recv);
+    let (stream, peer) = ((send, recv), guest.node);
     match purpose {
         OpenV1::Hello(_) => Err(ServeError::SecondHello),
         OpenV1::Append => service.append(peer, stream, stop).await,
         OpenV1::RaftCalls => service.raft_calls(peer, stream, stop).await,
-        OpenV1::AppCalls => service.app_calls(stream, stop).await,
+        OpenV1::AppCalls => service.app_calls(guest.newest, stream, stop).await,
         OpenV1::Snapshot(head) => service.snapshot(peer, head, stream, stop).await,
     }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guest {
+    pub(crate) node: u64,
+    /// The newest version of the peer protocol that it speaks.
+    pub(crate) newest: u16,
 }
 
 /// Completes a handshake and the hello after it. Returns the connection and who is at its end.
@@ -209,11 +222,11 @@ async fn serve_stream(
 pub(crate) async fn admit(
     endpoint: &PeerEndpoint,
     incoming: Incoming,
-) -> Result<(Connection, u64), Refused> {
+) -> Result<(Connection, Guest), Refused> {
     let admitting = async {
         let connection = incoming.await?;
         match welcome(endpoint, &connection).await {
-            Ok(peer) => Ok((connection, peer)),
+            Ok(guest) => Ok((connection, guest)),
             Err(refused) => {
                 refused.close().connection(&connection, &refused.to_string());
                 Err(refused)
@@ -223,7 +236,7 @@ pub(crate) async fn admit(
     timeout(ADMIT_MAX, admitting).await.unwrap_or(Err(Refused::TimedOut))
 }
 
-async fn welcome(endpoint: &PeerEndpoint, connection: &Connection) -> Result<u64, Refused> {
+async fn welcome(endpoint: &PeerEndpoint, connection: &Connection) -> Result<Guest, Refused> {
     let proven = endpoint.peer_of(connection)?;
     let (mut send, mut recv) = connection.accept_bi().await?;
     Priority::RaftCalls.set(&send);
@@ -247,5 +260,5 @@ async fn welcome(endpoint: &PeerEndpoint, connection: &Connection) -> Result<u64
     }
     frames::write(&mut send, &WelcomeV1 { protocol }).await?;
     let _ = send.finish();
-    Ok(proven)
+    Ok(Guest { node: proven, newest })
 }

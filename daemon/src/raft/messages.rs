@@ -2,7 +2,10 @@
 //! format number, enum variants are appended only.
 
 use serde::{Deserialize, Serialize};
-use synckairos_protocol::{codec::Kind, command::Intent, event::Answer, time::Stamp};
+use synckairos_protocol::{
+    codec::Kind, command::Intent, event::Answer, machine::LEVEL_NEWEST, reject::Reject,
+    session::v1::AnswerV1, time::Stamp,
+};
 use synckairos_raft_store::{
     raft_types::{LogId, TypeConfig, Vote},
     wire::{EntryV1, InvalidMembership, LogIdV1, SnapshotMetaV1, VoteV1},
@@ -20,9 +23,10 @@ pub(crate) type TransferRequest = openraft::raft::TransferLeaderRequest<TypeConf
 pub(crate) type TransferResponse = openraft::raft::TransferLeaderResponse<TypeConfig>;
 type TransferError = openraft::raft::TransferLeaderError<TypeConfig>;
 
-/// The versions of the peer protocol that this node speaks.
+/// The versions of the peer protocol that this node speaks. Who speaks version N understands format
+/// level N.
 pub(crate) const PROTOCOL_OLDEST: u16 = 1;
-pub(crate) const PROTOCOL_NEWEST: u16 = 1;
+pub(crate) const PROTOCOL_NEWEST: u16 = LEVEL_NEWEST;
 
 /// The first frame on every stream: what the stream is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,8 +167,40 @@ pub(crate) enum AppRequest {
 /// Numbers are frozen: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum AppReply {
-    Propose(Result<Answer, Refusal>),
+    /// Over version 1 of the protocol.
+    Propose(Result<AnswerV1, Refusal>),
     ReadIndex(Result<ReadIndex, Refusal>),
+    /// To [`AppRequest::Propose`], from version 2 on.
+    Answered(Result<Answer, Refusal>),
+}
+
+impl AppRequest {
+    /// The request as a peer that speaks this version of the protocol understands it.
+    ///
+    /// # Errors
+    /// [`Reject`] where there is no such form.
+    pub(crate) fn for_protocol(self, protocol: u16) -> Result<Self, Reject> {
+        match self {
+            Self::Propose { intent, request_id } => {
+                Ok(Self::Propose { intent: intent.at_level(protocol)?, request_id })
+            }
+            Self::ReadIndex => Ok(Self::ReadIndex),
+        }
+    }
+}
+
+impl AppReply {
+    /// What came of a proposal, in the form that a peer of this version understands.
+    pub(crate) fn answered(answer: Result<Answer, Refusal>, protocol: u16) -> Self {
+        if 2 <= protocol {
+            return Self::Answered(answer);
+        }
+        let known = |answer: Answer| {
+            // Whoever speaks version 1 can ask for nothing that is answered otherwise.
+            AnswerV1::of(&answer).ok_or(Refusal::LeadershipLost)
+        };
+        Self::Propose(answer.and_then(known))
+    }
 }
 
 impl Frame for OpenV1 {

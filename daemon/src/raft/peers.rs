@@ -36,11 +36,14 @@ struct Inner {
     clock: ClusterClock,
     /// One for each node that was ever asked for and not forgotten since.
     links: Mutex<HashMap<u64, Arc<Link>>>,
+    /// The version of the peer protocol that each node spoke last.
+    protocols: Arc<Mutex<HashMap<u64, u16>>>,
 }
 
 impl Peers {
     pub(crate) fn new(endpoint: PeerEndpoint, clock: ClusterClock) -> Self {
-        Self(Arc::new(Inner { endpoint, clock, links: Mutex::default() }))
+        let (links, protocols) = (Mutex::default(), Arc::default());
+        Self(Arc::new(Inner { endpoint, clock, links, protocols }))
     }
 
     /// Asks `node`, which is at `place`, and waits for its reply at most `deadline`.
@@ -67,7 +70,9 @@ impl Peers {
         {
             return link.clone();
         }
-        let link = Link::new(self.0.endpoint.clone(), node, place.peer.clone());
+        let protocols = self.0.protocols.clone();
+        let met = move |node, protocol| note(&protocols, node, protocol);
+        let link = Link::new(self.0.endpoint.clone(), node, place.peer.clone(), met);
         let old = links.insert(node, link.clone());
         drop(links);
         if let Some(old) = old {
@@ -76,8 +81,15 @@ impl Peers {
         link
     }
 
-    /// `node` showed that it lives, by dialling this one.
-    pub(crate) fn revive(&self, node: u64) {
+    /// The newest version of the peer protocol that `node` is known to speak; `None` before the
+    /// first meeting.
+    pub(crate) fn protocol_of(&self, node: u64) -> Option<u16> {
+        lock(&self.0.protocols).get(&node).copied()
+    }
+
+    /// `node` showed that it lives, by dialling this one, and which versions it speaks.
+    pub(crate) fn revive(&self, node: u64, newest: u16) {
+        note(&self.0.protocols, node, newest);
         if let Some(link) = self.links().get(&node) {
             link.revive();
         }
@@ -95,6 +107,14 @@ impl Peers {
     }
 
     fn links(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
-        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.links)
     }
+}
+
+fn note(protocols: &Mutex<HashMap<u64, u16>>, node: u64, protocol: u16) {
+    lock(protocols).insert(node, protocol);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quinn::{RecvStream, SendStream};
+use synckairos_protocol::codec::DecodeError;
 use synckairos_raft_store::{
     raft_types::{Snapshot, SnapshotMeta},
     wire::VoteV1,
@@ -61,6 +62,16 @@ impl Service {
         Self { handles, receiving: Semaphore::new(1) }
     }
 
+    /// A node that cannot read what its leader sends must not go on as if nothing was sent.
+    pub(crate) fn note_unreadable(&self, error: &ServeError) {
+        let ServeError::Append(AppendError::Frame(FrameError::Decode(reason))) = error else {
+            return;
+        };
+        if matches!(reason, DecodeError::Payload { .. } | DecodeError::NewerFormat { .. }) {
+            self.handles.outdated.send_replace(Some(reason.to_string()));
+        }
+    }
+
     /// # Errors
     /// [`ServeError`] where the stream ends before its time.
     pub(crate) async fn append(
@@ -103,13 +114,14 @@ impl Service {
     /// [`ServeError`] where the stream ends before its time.
     pub(crate) async fn app_calls(
         &self,
+        protocol: u16,
         stream: Stream,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         Priority::App.set(&stream.0);
-        let answer = |request| answer_app(self.handles.sessions.clone(), request);
-        let busy = |request: &AppRequest| match request {
-            AppRequest::Propose { .. } => AppReply::Propose(Err(Refusal::Overloaded)),
+        let answer = |request| answer_app(self.handles.sessions.clone(), protocol, request);
+        let busy = move |request: &AppRequest| match request {
+            AppRequest::Propose { .. } => AppReply::answered(Err(Refusal::Overloaded), protocol),
             AppRequest::ReadIndex => AppReply::ReadIndex(Err(Refusal::Overloaded)),
         };
         Ok(serve_calls(stream, stop, answer, busy).await?)
@@ -216,11 +228,11 @@ impl Service {
     }
 }
 
-async fn answer_app(sessions: Sessions, request: AppRequest) -> AppReply {
+async fn answer_app(sessions: Sessions, protocol: u16, request: AppRequest) -> AppReply {
     match request {
         AppRequest::Propose { intent, request_id } => {
             tracing::debug!(%request_id, "a peer passed a request on");
-            AppReply::Propose(sessions.propose_here(intent).await)
+            AppReply::answered(sessions.propose_here(intent).await, protocol)
         }
         AppRequest::ReadIndex => AppReply::ReadIndex(sessions.read_index_here().await),
     }

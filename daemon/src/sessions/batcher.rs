@@ -38,6 +38,8 @@ type Reply = oneshot::Sender<Result<Answer, Refusal>>;
 struct Waiting {
     command: Stamped,
     reply: Reply,
+    /// Proposed whether anybody waits for it or not.
+    own: bool,
 }
 
 #[derive(Default)]
@@ -76,9 +78,9 @@ impl Batcher {
         &self,
         intent: Intent,
     ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
-        let seen =
-            self.shared.applied.session(intent.session()).map_or(0, |session| session.version);
-        self.push_command(intent.into_command(seen))
+        let intent = intent.at_level(self.shared.applied.level())?;
+        let seen = |id| self.shared.applied.session(id).map_or(0, |session| session.version);
+        self.push_command(intent.into_command(&seen))
     }
 
     /// Stamps and queues a command of the leader's own.
@@ -98,18 +100,34 @@ impl Batcher {
             if QUEUE_MAX <= queue.waiting.len() {
                 return Err(Refusal::Overloaded);
             }
-            let now = self.shared.clock.leading().ok_or(Refusal::NoLeader)?;
-            let stamp = now.max(queue.last_stamp);
-            queue.last_stamp = stamp;
-            queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply });
+            let stamp = self.next_stamp(&mut queue)?;
+            let own = false;
+            queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply, own });
         }
         self.shared.arrived.notify_one();
         Ok(answer)
     }
 
-    /// Commands are taken from now on.
-    pub(super) fn open(&self) {
-        self.lock().leads = true;
+    /// Commands are taken from now on, after these of the leader's own.
+    pub(super) fn open(&self, first: impl IntoIterator<Item = Command>) {
+        let mut queue = self.lock();
+        queue.leads = true;
+        for command in first {
+            // Nobody waits for it, so it stands for itself.
+            let (reply, _) = oneshot::channel();
+            if let Ok(stamp) = self.next_stamp(&mut queue) {
+                let own = true;
+                queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply, own });
+            }
+        }
+        drop(queue);
+        self.shared.arrived.notify_one();
+    }
+
+    fn next_stamp(&self, queue: &mut Queue) -> Result<Stamp, Refusal> {
+        let now = self.shared.clock.leading().ok_or(Refusal::NoLeader)?;
+        queue.last_stamp = now.max(queue.last_stamp);
+        Ok(queue.last_stamp)
     }
 
     /// This node does not lead any more: whoever waits was not proposed, and is told so.
@@ -147,7 +165,7 @@ impl Batcher {
     /// The next batch, cut at the bounds of a log entry; who has given up is left out.
     fn take(&self) -> (CommandBatch, Vec<Reply>) {
         let mut queue = self.lock();
-        queue.waiting.retain(|one| !one.reply.is_closed());
+        queue.waiting.retain(|one| one.own || !one.reply.is_closed());
         let mut bytes = 0;
         let count = queue
             .waiting
@@ -220,7 +238,7 @@ fn size_estimate(command: &Command) -> usize {
     const SMALL: usize = 96;
     const PARTICIPANT: usize = 64;
     match command {
-        Command::Create(new) => {
+        Command::Create(new) | Command::CreateWith { new, .. } => {
             let rows = new.participants.len() + new.groups.len();
             SMALL + rows * PARTICIPANT + new.metadata.as_ref().map_or(0, String::len)
         }
@@ -231,6 +249,12 @@ fn size_estimate(command: &Command) -> usize {
         | Command::Complete { .. }
         | Command::Delete { .. }
         | Command::Tick { .. }
-        | Command::Sweep { .. } => SMALL,
+        | Command::Sweep { .. }
+        | Command::Outage { .. }
+        | Command::Beat
+        | Command::SetLevel { .. } => SMALL,
+        Command::CreateToken { .. } | Command::AdmitNode { .. } => 8 * SMALL,
+        Command::Atomic { commands } => commands.iter().map(size_estimate).sum(),
+        Command::Once { key, command } => SMALL + key.key.len() + size_estimate(command),
     }
 }

@@ -6,6 +6,11 @@
 use std::time::Duration;
 
 use openraft::{ReadPolicy, async_runtime::WatchReceiver};
+use synckairos_protocol::{
+    command::Command,
+    machine::{LEVEL_NEWEST, LEVEL_OLDEST},
+    time::Stamp,
+};
 use synckairos_raft_store::LogStore;
 use tokio::time::timeout;
 use tracing::info;
@@ -29,7 +34,7 @@ pub(super) async fn run(sessions: Sessions, log: LogStore) {
             let confirmed = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_ok();
             if confirmed {
                 shared.clock.lead(log.last_stamp());
-                shared.batcher.open();
+                shared.batcher.open(first_commands(&sessions));
                 led_term = Some(term);
                 info!(term, "leading");
             }
@@ -51,5 +56,20 @@ pub(super) async fn run(sessions: Sessions, log: LogStore) {
             open = changed => if !open { return },
             () = shared.stopping.cancelled() => return,
         }
+    }
+}
+
+/// What a leader proposes before anybody else may.
+fn first_commands(sessions: &Sessions) -> Vec<Command> {
+    let shared = &sessions.shared;
+    // A new cluster has nothing to upgrade, unless it was founded by nodes of different versions.
+    let is_new = shared.applied.now() == Stamp::ZERO;
+    let voters = shared.raft.voter_ids();
+    let known = voters.filter_map(|node| shared.peers.protocol_of(node));
+    let understood = known.min().map_or(LEVEL_NEWEST, |protocol| protocol.min(LEVEL_NEWEST));
+    if is_new && LEVEL_OLDEST < understood {
+        vec![Command::SetLevel { level: understood }]
+    } else {
+        Vec::new()
     }
 }

@@ -130,7 +130,8 @@ impl Sessions {
                         request_id: request_id.to_owned(),
                     };
                     match self.ask(node, &address, request, deadline).await {
-                        Ok(AppReply::Propose(result)) => result,
+                        Ok(AppReply::Answered(result)) => result,
+                        Ok(AppReply::Propose(result)) => result.map(Answer::from),
                         Ok(AppReply::ReadIndex(_)) => Err(Refusal::LeadershipLost),
                         Err(refusal) => Err(refusal),
                     }

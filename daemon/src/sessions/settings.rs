@@ -12,11 +12,17 @@ pub(crate) struct SessionSettings {
     pub(crate) request_timeout_ms: u64,
     /// How long a session that ended or never started is kept. Default 24 h.
     pub(crate) retention_ms: Millis,
+    /// Versions of each session that are kept for subscribers that were away. Default 1024.
+    pub(crate) resume_window: u64,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { request_timeout_ms: 5_000, retention_ms: Millis::new(24 * 3_600_000) }
+        Self {
+            request_timeout_ms: 5_000,
+            retention_ms: Millis::new(24 * 3_600_000),
+            resume_window: 1_024,
+        }
     }
 }
 

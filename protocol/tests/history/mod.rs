@@ -293,9 +293,7 @@ pub(crate) fn intent_of(command: Command) -> Intent {
         | Command::Beat
         | Command::SetLevel { .. }
         | Command::CreateToken { .. }
-        | Command::AdmitNode { .. } => {
-            Intent::Delete { session: SessionId::from_bits(u128::MAX) }
-        }
+        | Command::AdmitNode { .. } => Intent::Delete { session: SessionId::from_bits(u128::MAX) },
     }
 }
 

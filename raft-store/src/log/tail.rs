@@ -204,8 +204,13 @@ impl Tail {
 /// In memory and, within a small factor, on disk.
 fn approximate_bytes(entry: &Entry) -> usize {
     let EntryPayload::Normal(batch) = &entry.payload else { return COMMAND_BYTES };
-    let commands = batch.commands.iter().map(|stamped| match &stamped.command {
-        Command::Create(new) => {
+    let commands = batch.commands.iter().map(|stamped| approximate_command(&stamped.command));
+    COMMAND_BYTES + commands.sum::<usize>()
+}
+
+fn approximate_command(command: &Command) -> usize {
+    match command {
+        Command::Create(new) | Command::CreateWith { new, .. } => {
             let seats = new.participants.len() + new.groups.len();
             let metadata = new.metadata.as_ref().map_or(0, String::len);
             2 * COMMAND_BYTES + seats * PARTICIPANT_BYTES + metadata
@@ -217,9 +222,14 @@ fn approximate_bytes(entry: &Entry) -> usize {
         | Command::Complete { .. }
         | Command::Delete { .. }
         | Command::Tick { .. }
-        | Command::Sweep { .. } => COMMAND_BYTES,
-    });
-    COMMAND_BYTES + commands.sum::<usize>()
+        | Command::Sweep { .. }
+        | Command::Outage { .. }
+        | Command::Beat
+        | Command::SetLevel { .. } => COMMAND_BYTES,
+        Command::CreateToken { .. } | Command::AdmitNode { .. } => 4 * COMMAND_BYTES,
+        Command::Atomic { commands } => commands.iter().map(approximate_command).sum(),
+        Command::Once { command, .. } => 2 * COMMAND_BYTES + approximate_command(command),
+    }
 }
 
 fn to_usize(count: u64) -> usize {

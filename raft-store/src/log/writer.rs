@@ -15,7 +15,7 @@ use super::{LogShared, keys};
 use crate::{
     raft_types::{Entry, LogId, TypeConfig, Vote},
     rocks,
-    wire::{ENTRY_FORMAT, EntryV1, LOG_ID_FORMAT, LogIdV1, VOTE_FORMAT, VoteV1},
+    wire::{EntryV1, LOG_ID_FORMAT, LogIdV1, VOTE_FORMAT, VoteV1},
 };
 
 /// Orders that may wait; beyond, openraft waits.
@@ -130,11 +130,7 @@ impl Batch {
                 self.must_sync = true;
                 self.commands += commands;
                 for entry in &entries {
-                    let value = codec::encode(
-                        Kind::LogEntry,
-                        ENTRY_FORMAT,
-                        &EntryV1::from(entry.as_ref()),
-                    )?;
+                    let value = EntryV1::encode(entry)?;
                     self.writes.put_cf(log, keys::of(entry.log_id.index), value);
                     self.appended_below = entry.log_id.index + 1;
                     self.entries += 1;

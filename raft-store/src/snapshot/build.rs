@@ -10,13 +10,12 @@ use openraft::RaftSnapshotBuilder;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
-    format::{HeaderV1, SnapshotError, Writer},
+    format::{Header, SnapshotError, Writer},
     shelf::Shelf,
 };
 use crate::{
     raft_types::{Snapshot, SnapshotFile, TypeConfig},
-    state::db::{StateDb, View},
-    wire::SnapshotMetaV1,
+    state::{db::StateDb, view::View},
 };
 
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
@@ -67,14 +66,11 @@ fn build(
     }
     let partial = shelf.partial();
     let built = view.meta().map_err(io::Error::other).and_then(|meta| {
-        let snapshot_meta =
-            SnapshotMetaV1 { last_log_id: meta.last_applied, membership: meta.membership };
-        let header =
-            HeaderV1 { meta: snapshot_meta.clone(), now: meta.now, sessions: meta.sessions };
+        let header = Header::of(meta, view.roster().map_err(io::Error::other)?);
         write(&view, &header, &partial)?;
         // What the log may now purge must not be lost from the database either.
         db.sync().map_err(io::Error::other)?;
-        let meta = snapshot_meta.try_into().map_err(io::Error::other)?;
+        let meta = header.meta.try_into().map_err(io::Error::other)?;
         // Opened first: where a newer one was installed meanwhile, this one goes at once.
         let file = SnapshotFile::open(&partial)?;
         let snapshot = file.renamed(shelf.keep(&partial, &meta)?);
@@ -87,11 +83,13 @@ fn build(
     built
 }
 
-fn write(view: &View<'_>, header: &HeaderV1, path: &Path) -> Result<(), SnapshotError> {
+fn write(view: &View<'_>, header: &Header, path: &Path) -> Result<(), SnapshotError> {
     let file = fs::File::create(path)?;
     let output = io::BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
     let mut writer = Writer::begin(output, header)?;
-    view.for_each_row(|row| writer.row(row))?;
+    for family in header.families() {
+        view.for_each(family, |_, row| writer.row(row))?;
+    }
     let output = writer.finish()?;
     let file = output.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok(file.sync_all()?)

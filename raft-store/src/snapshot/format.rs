@@ -1,7 +1,8 @@
 //! The form of a snapshot: a header, chunks of rows, and a trailer, each in an envelope.
 //!
 //! Each envelope carries its own checksum; the trailer carries the count of rows and a hash of
-//! every byte before it. Rows are ordered by id and appear once.
+//! every byte before it. Rows are ordered: sessions by id, answers by number, updates by session
+//! and version; each appears once.
 
 use std::{
     fmt,
@@ -10,19 +11,20 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use synckairos_protocol::{
+    answered::Record,
     codec::{self, DecodeError, EncodeError, Kind},
     limits,
     session::Session,
-    time::Stamp,
 };
 
-use crate::wire::SnapshotMetaV1;
+pub(crate) use super::header::Header;
+use crate::state::{
+    db::StateError,
+    rows::{self, StoredUpdate},
+};
 
-const HEADER_FORMAT: u16 = 1;
 const CHUNK_FORMAT: u16 = 1;
 const TRAILER_FORMAT: u16 = 1;
-/// Of a stored session, in the state database and in a snapshot.
-pub(crate) const ROW_FORMAT: u16 = 1;
 
 /// A chunk is written before it would grow beyond this; a single row may be larger.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -31,14 +33,6 @@ const ENVELOPE_BYTES_MAX: usize = limits::ROW_BYTES_MAX + CHUNK_BYTES;
 /// Where the length of the payload stands in an envelope.
 const LENGTH_AT: std::ops::Range<usize> = 6..10;
 const KIND_AT: usize = 2;
-
-/// What a snapshot holds. Never sent or stored but in a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HeaderV1 {
-    pub(crate) meta: SnapshotMetaV1,
-    pub(crate) now: Stamp,
-    pub(crate) sessions: u64,
-}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct ChunkV1 {
@@ -51,10 +45,24 @@ struct TrailerV1 {
     blake3: [u8; 32],
 }
 
-/// A session and its stored form.
-pub(crate) type ReadRow = (Session, Vec<u8>);
+/// What a row holds.
+#[derive(Debug)]
+pub(crate) enum ReadRow {
+    Session(Session),
+    /// With its number.
+    Answered(u64, Record),
+    Update(StoredUpdate),
+}
 
-/// A stored session: an envelope of its own.
+/// Where a row stands among all rows. The derived order is the one that they have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Session([u8; 20]),
+    Answered(u64),
+    Update([u8; rows::UPDATE_KEY_BYTES]),
+}
+
+/// A stored row: an envelope of its own.
 #[derive(Debug)]
 struct Row(Vec<u8>);
 
@@ -81,8 +89,12 @@ pub enum SnapshotError {
     WrongHash,
     #[error("covers the log up to {actual}, and {announced} was announced")]
     OtherPosition { actual: String, announced: String },
+    #[error("a row of another kind at byte {offset}")]
+    OtherRow { offset: u64 },
     #[error("state database: {0}")]
     Database(#[from] rocksdb::Error),
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// Writes a snapshot, row by row.
@@ -95,15 +107,15 @@ pub(crate) struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    pub(crate) fn begin(output: W, header: &HeaderV1) -> Result<Self, SnapshotError> {
+    pub(crate) fn begin(output: W, header: &Header) -> Result<Self, SnapshotError> {
         let hasher = blake3::Hasher::new();
         let mut writer =
             Self { output, hasher, chunk: ChunkV1::default(), chunk_bytes: 0, rows: 0 };
-        writer.put(&codec::encode(Kind::SnapshotHeader, HEADER_FORMAT, header)?)?;
+        writer.put(&header.encode()?)?;
         Ok(writer)
     }
 
-    /// Appends the stored form of a session.
+    /// Appends a stored row.
     pub(crate) fn row(&mut self, row: &[u8]) -> Result<(), SnapshotError> {
         if CHUNK_BYTES < self.chunk_bytes + row.len() {
             self.flush_chunk()?;
@@ -143,56 +155,95 @@ impl<W: Write> Writer<W> {
 pub(crate) struct Reader<R> {
     input: R,
     hasher: blake3::Hasher,
-    announced: u64,
+    header: Header,
+    sessions: u64,
+    answered: u64,
     rows: u64,
-    last_key: Option<[u8; 20]>,
+    last: Option<Place>,
     offset: u64,
     ended: bool,
 }
 
 impl<R: Read> Reader<R> {
-    pub(crate) fn begin(input: R) -> Result<(HeaderV1, Self), SnapshotError> {
-        let hasher = blake3::Hasher::new();
-        let mut reader =
-            Self { input, hasher, announced: 0, rows: 0, last_key: None, offset: 0, ended: false };
-        let envelope = reader.envelope()?.ok_or(SnapshotError::Cut { offset: 0 })?;
-        let header: HeaderV1 = reader.decode(Kind::SnapshotHeader, HEADER_FORMAT, &envelope)?;
+    pub(crate) fn begin(mut input: R) -> Result<(Header, Self), SnapshotError> {
+        let envelope = read_envelope(&mut input, 0)?.ok_or(SnapshotError::Cut { offset: 0 })?;
+        let header = Header::decode(&envelope)
+            .map_err(|source| SnapshotError::Damaged { offset: 0, source })?;
+        let mut reader = Self {
+            input,
+            hasher: blake3::Hasher::new(),
+            header: header.clone(),
+            sessions: 0,
+            answered: 0,
+            rows: 0,
+            last: None,
+            offset: 0,
+            ended: false,
+        };
         reader.consume(&envelope);
-        reader.announced = header.sessions;
         Ok((header, reader))
     }
 
-    /// The next sessions, each with its stored form; `None` after the last, when all is checked.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<ReadRow>>, SnapshotError> {
+    /// The next rows, each with its stored form; `None` after the last, when all is checked.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<(ReadRow, Vec<u8>)>>, SnapshotError> {
         if self.ended {
             return Ok(None);
         }
-        let envelope = self.envelope()?.ok_or(SnapshotError::Cut { offset: self.offset })?;
+        let envelope = read_envelope(&mut self.input, self.offset)?
+            .ok_or(SnapshotError::Cut { offset: self.offset })?;
         if envelope[KIND_AT] == Kind::SnapshotTrailer as u8 {
             self.end(&envelope)?;
             return Ok(None);
         }
         let chunk: ChunkV1 = self.decode(Kind::SnapshotChunk, CHUNK_FORMAT, &envelope)?;
-        let mut sessions = Vec::with_capacity(chunk.rows.len());
+        let mut rows = Vec::with_capacity(chunk.rows.len());
         for Row(row) in chunk.rows {
-            let session: Session = self.decode(Kind::SessionRow, ROW_FORMAT, &row)?;
-            let key = session.id.to_key();
-            if self.last_key.is_some_and(|last| key <= last) {
+            let (read, place) = self.read_row(&row)?;
+            if self.last.is_some_and(|last| place <= last) {
                 return Err(SnapshotError::Disordered { offset: self.offset });
             }
-            self.last_key = Some(key);
+            self.last = Some(place);
             self.rows += 1;
-            sessions.push((session, row));
+            rows.push((read, row));
         }
         self.consume(&envelope);
-        Ok(Some(sessions))
+        Ok(Some(rows))
+    }
+
+    fn read_row(&mut self, row: &[u8]) -> Result<(ReadRow, Place), SnapshotError> {
+        let offset = self.offset;
+        let damaged = |source| SnapshotError::Damaged { offset, source };
+        let kind = row.get(KIND_AT).copied();
+        if kind == Some(Kind::SessionRow as u8) {
+            let session = rows::decode_session(row).map_err(damaged)?;
+            self.sessions += 1;
+            let place = Place::Session(session.id.to_key());
+            Ok((ReadRow::Session(session), place))
+        } else if kind == Some(Kind::AnsweredRow as u8) {
+            let record = rows::decode_record(row).map_err(damaged)?;
+            let number = self.header.answered_first + self.answered;
+            self.answered += 1;
+            Ok((ReadRow::Answered(number, record), Place::Answered(number)))
+        } else if kind == Some(Kind::UpdateRow as u8) {
+            let update = rows::decode_update(row).map_err(damaged)?;
+            let (id, version) = (update.session.id, update.session.version);
+            let place = Place::Update(rows::update_key(id, version, update.revision));
+            Ok((ReadRow::Update(update), place))
+        } else {
+            Err(SnapshotError::OtherRow { offset })
+        }
     }
 
     fn end(&mut self, envelope: &[u8]) -> Result<(), SnapshotError> {
         let trailer: TrailerV1 = self.decode(Kind::SnapshotTrailer, TRAILER_FORMAT, envelope)?;
-        for announced in [trailer.rows, self.announced] {
-            if announced != self.rows {
-                return Err(SnapshotError::WrongCount { actual: self.rows, announced });
+        let counts = [
+            (self.rows, trailer.rows),
+            (self.sessions, self.header.sessions),
+            (self.answered, self.header.answered),
+        ];
+        for (actual, announced) in counts {
+            if actual != announced {
+                return Err(SnapshotError::WrongCount { actual, announced });
             }
         }
         if trailer.blake3 != *self.hasher.finalize().as_bytes() {
@@ -204,28 +255,6 @@ impl<R: Read> Reader<R> {
         }
         self.ended = true;
         Ok(())
-    }
-
-    /// The bytes of the next envelope; `None` at the end of the file.
-    fn envelope(&mut self) -> Result<Option<Vec<u8>>, SnapshotError> {
-        let mut envelope = Vec::with_capacity(codec::HEADER_BYTES);
-        (&mut self.input).take(codec::HEADER_BYTES as u64).read_to_end(&mut envelope)?;
-        if envelope.is_empty() {
-            return Ok(None);
-        }
-        let offset = self.offset;
-        let length: Option<[u8; 4]> =
-            envelope.get(LENGTH_AT).and_then(|length| length.try_into().ok());
-        let length = length.ok_or(SnapshotError::Cut { offset })?;
-        let bytes = u32::from_le_bytes(length) as usize;
-        if ENVELOPE_BYTES_MAX < bytes {
-            return Err(SnapshotError::TooLong { offset, bytes });
-        }
-        (&mut self.input).take(bytes as u64).read_to_end(&mut envelope)?;
-        if envelope.len() < codec::HEADER_BYTES + bytes {
-            return Err(SnapshotError::Cut { offset });
-        }
-        Ok(Some(envelope))
     }
 
     fn consume(&mut self, envelope: &[u8]) {
@@ -244,6 +273,26 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// The bytes of the next envelope; `None` at the end of the file.
+fn read_envelope(input: &mut impl Read, offset: u64) -> Result<Option<Vec<u8>>, SnapshotError> {
+    let mut envelope = Vec::with_capacity(codec::HEADER_BYTES);
+    input.take(codec::HEADER_BYTES as u64).read_to_end(&mut envelope)?;
+    if envelope.is_empty() {
+        return Ok(None);
+    }
+    let length: Option<[u8; 4]> = envelope.get(LENGTH_AT).and_then(|length| length.try_into().ok());
+    let length = length.ok_or(SnapshotError::Cut { offset })?;
+    let bytes = u32::from_le_bytes(length) as usize;
+    if ENVELOPE_BYTES_MAX < bytes {
+        return Err(SnapshotError::TooLong { offset, bytes });
+    }
+    input.take(bytes as u64).read_to_end(&mut envelope)?;
+    if envelope.len() < codec::HEADER_BYTES + bytes {
+        return Err(SnapshotError::Cut { offset });
+    }
+    Ok(Some(envelope))
+}
+
 impl SnapshotError {
     /// The bytes are not those that were written: no version can read them.
     pub(crate) fn is_damage(&self) -> bool {
@@ -251,12 +300,14 @@ impl SnapshotError {
             Self::Damaged { source: DecodeError::NewerFormat { .. }, .. }
             | Self::Io(_)
             | Self::Encode(_)
-            | Self::Database(_) => false,
+            | Self::Database(_)
+            | Self::State(_) => false,
             Self::Cut { .. }
             | Self::Damaged { .. }
             | Self::TooLong { .. }
             | Self::Trailing { .. }
             | Self::Disordered { .. }
+            | Self::OtherRow { .. }
             | Self::WrongCount { .. }
             | Self::WrongHash
             | Self::OtherPosition { .. } => true,

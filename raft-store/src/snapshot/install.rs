@@ -2,13 +2,19 @@
 
 use std::io;
 
-use synckairos_protocol::{machine::Machine, session::Session};
+use synckairos_protocol::{
+    answered::Answered,
+    machine::{Machine, Parts},
+};
 
-use super::format::{HeaderV1, Reader, SnapshotError};
+use super::format::{Header, ReadRow, Reader, SnapshotError};
 use crate::{
     layout::Layout,
     raft_types::{SnapshotFile, SnapshotMeta},
-    state::db::{StateDb, StateMetaV1},
+    state::{
+        db::{StateDb, roster_of},
+        meta::StateMeta,
+    },
 };
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
@@ -17,7 +23,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 pub(crate) struct Imported {
     pub(crate) db: StateDb,
     pub(crate) machine: Machine,
-    pub(crate) meta: StateMetaV1,
+    pub(crate) meta: StateMeta,
 }
 
 /// Reads the snapshot into the state database of this number, and syncs it. Where any part of the
@@ -42,26 +48,34 @@ fn fill(
     db: &StateDb,
     snapshot: &SnapshotFile,
     expected: &SnapshotMeta,
-) -> Result<(Machine, StateMetaV1), SnapshotError> {
+) -> Result<(Machine, StateMeta), SnapshotError> {
     let input = io::BufReader::with_capacity(READ_BUFFER_BYTES, snapshot.blocking_reader()?);
     let (header, mut reader) = Reader::begin(input)?;
     check_position(&header, expected)?;
-    let mut sessions: Vec<Session> = Vec::new();
+    let (mut sessions, mut records) = (Vec::new(), Vec::new());
     while let Some(rows) = reader.next()? {
         db.import_rows(&rows)?;
-        sessions.extend(rows.into_iter().map(|(session, _)| session));
+        for (row, _) in rows {
+            match row {
+                ReadRow::Session(session) => sessions.push(session),
+                ReadRow::Answered(_, record) => records.push(record),
+                ReadRow::Update(_) => {}
+            }
+        }
     }
-    let meta = StateMetaV1 {
-        last_applied: header.meta.last_log_id,
-        membership: header.meta.membership,
-        now: header.now,
-        sessions: header.sessions,
-    };
-    db.import_meta(&meta)?;
-    Ok((Machine::restore(header.now, sessions), meta))
+    let meta = header.state_meta();
+    let machine = Machine::from_parts(Parts {
+        now: meta.now,
+        level: meta.level,
+        sessions,
+        answered: Answered::restore(meta.answered_first, records),
+        roster: header.roster.unwrap_or_else(|| roster_of(&meta)),
+    });
+    db.import_rest(&meta, &machine)?;
+    Ok((machine, meta))
 }
 
-fn check_position(header: &HeaderV1, expected: &SnapshotMeta) -> Result<(), SnapshotError> {
+fn check_position(header: &Header, expected: &SnapshotMeta) -> Result<(), SnapshotError> {
     let actual: SnapshotMeta = header.meta.clone().try_into().map_err(io::Error::other)?;
     if actual == *expected {
         return Ok(());

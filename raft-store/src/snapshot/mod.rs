@@ -3,5 +3,6 @@
 
 pub(crate) mod build;
 pub(crate) mod format;
+mod header;
 pub(crate) mod install;
 pub(crate) mod shelf;

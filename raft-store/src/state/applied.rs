@@ -3,19 +3,21 @@
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use synckairos_protocol::{
-    codec::{self, Kind},
     ids::SessionId,
-    machine::Machine,
+    machine::{LEVEL_OLDEST, Machine},
     session::Session,
     time::Stamp,
 };
 use tokio::sync::watch;
 
-use super::db::{StateDb, StateMetaV1};
+use super::{
+    db::{StateDb, StateError},
+    meta::StateMeta,
+    rows::{self, StoredUpdate},
+};
 use crate::{
     layout::DirectoryLock,
     raft_types::{LogId, StoredMembership},
-    snapshot::format::ROW_FORMAT,
 };
 
 pub(super) struct StateShared {
@@ -35,12 +37,16 @@ pub(super) struct Position {
 }
 
 impl Position {
-    pub(super) fn meta(&self, machine: &Machine) -> StateMetaV1 {
-        StateMetaV1 {
+    pub(super) fn meta(&self, machine: &Machine) -> StateMeta {
+        let answered = machine.answered().range();
+        StateMeta {
             last_applied: self.last_applied.as_ref().map(Into::into),
             membership: (&self.membership).into(),
             now: machine.now(),
             sessions: machine.sessions().len() as u64,
+            level: machine.level(),
+            answered_first: answered.start,
+            answered: answered.end - answered.start,
         }
     }
 }
@@ -106,7 +112,8 @@ impl StateShared {
 /// A panic while applying leaves state that nobody may read.
 const LOCK: &str = "the process ends when applying panics";
 
-/// Reads of the applied state. Cheap to clone; none of its methods waits for a disk.
+/// Reads of the applied state. Cheap to clone; none of its methods but
+/// [`Applied::updates_after`] waits for a disk.
 #[derive(Clone)]
 pub struct Applied {
     pub(super) shared: Arc<StateShared>,
@@ -136,6 +143,27 @@ impl Applied {
         self.shared.machine().now()
     }
 
+    /// The format level: what every node of the cluster understands.
+    pub fn level(&self) -> u16 {
+        self.shared.machine().level()
+    }
+
+    /// The updates of a session after `version`, in order; the last one is of some moment between
+    /// call and return. `None` where they are not all kept any more, where the session never
+    /// reached that version, or where it was reached at another `revision`, by another session of
+    /// the same id. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`StateError`] where the database cannot be read.
+    pub fn updates_after(
+        &self,
+        session: SessionId,
+        version: u64,
+        revision: Option<u64>,
+    ) -> Result<Option<Vec<StoredUpdate>>, StateError> {
+        self.shared.db().view().updates_after(session, version, revision)
+    }
+
     /// Runs `read` on the machine. Applying waits meanwhile, so it must be short.
     pub fn read<T>(&self, read: impl FnOnce(&Machine) -> T) -> T {
         read(&self.shared.machine())
@@ -158,16 +186,23 @@ impl Applied {
         let _ = applied.wait_for(|applied| applied.is_some_and(|applied| index <= applied)).await;
     }
 
-    /// A hash over all sessions in the order of their ids, and cluster time: equal on all nodes
-    /// that have applied the same entries. Reads everything; for tests and inspection.
+    /// A hash over all that is replicated, in its order: equal on all nodes that have applied the
+    /// same entries. Reads everything; for tests and inspection.
     pub fn state_hash(&self) -> [u8; 32] {
+        const STORED: &str = "what was applied has been stored in this form";
         let machine = self.shared.machine();
         let mut hasher = blake3::Hasher::new();
         hasher.update(&machine.now().unix_millis().to_le_bytes());
         for session in machine.sessions() {
-            let row = codec::encode(Kind::SessionRow, ROW_FORMAT, session.as_ref())
-                .expect("a session that was applied has been stored in this form");
-            hasher.update(&row);
+            hasher.update(&rows::encode_session(session, machine.level()).expect(STORED));
+        }
+        if LEVEL_OLDEST < machine.level() {
+            hasher.update(&machine.level().to_le_bytes());
+            let answered = machine.answered();
+            for record in answered.range().filter_map(|number| answered.record(number)) {
+                hasher.update(&rows::encode_record(record).expect(STORED));
+            }
+            hasher.update(&rows::encode_roster(machine.roster()).expect(STORED));
         }
         *hasher.finalize().as_bytes()
     }

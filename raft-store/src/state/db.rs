@@ -1,49 +1,42 @@
-//! The state database: a row a session, and how far the log has been applied.
+//! The state database: a row a session, what was answered and pushed, and how far the log has
+//! been applied.
 
 use std::{
     collections::BTreeMap,
     fs, io,
+    ops::Range,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use rocksdb::{DB, IteratorMode, SnapshotWithThreadMode, WriteBatch, WriteOptions};
-use serde::{Deserialize, Serialize};
+use rocksdb::{DB, WriteBatch, WriteOptions};
 use synckairos_protocol::{
-    codec::{self, DecodeError, EncodeError, Kind},
+    answered::{Answered, Record},
+    codec::{DecodeError, EncodeError},
     event::Change,
     ids::SessionId,
-    machine::Machine,
+    machine::{LEVEL_OLDEST, Machine, Parts},
+    roster::Roster,
     session::Session,
-    time::Stamp,
 };
 
-use crate::{
-    layout::Layout,
-    rocks,
-    snapshot::format::{ROW_FORMAT, ReadRow},
-    wire::{LogIdV1, StoredMembershipV1},
+use super::{
+    history::History,
+    meta::StateMeta,
+    rows::{self, StoredUpdate},
+    view::View,
 };
+use crate::{layout::Layout, rocks, snapshot::format::ReadRow};
 
-const META_KEY: &[u8] = b"meta";
-const STATE_META_FORMAT: u16 = 1;
-
-/// What belongs to the rows; written in the same batch with them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StateMetaV1 {
-    pub(crate) last_applied: Option<LogIdV1>,
-    pub(crate) membership: StoredMembershipV1,
-    /// The largest stamp applied.
-    pub(crate) now: Stamp,
-    pub(crate) sessions: u64,
-}
+pub(super) const META_KEY: &[u8] = b"meta";
+pub(super) const ROSTER_KEY: &[u8] = b"roster";
 
 /// Why state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StateError {
+pub enum StateError {
     #[error(transparent)]
     Database(#[from] rocksdb::Error),
     #[error("row {key}: {source}")]
@@ -52,8 +45,10 @@ pub(crate) enum StateError {
     Meta(DecodeError),
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    #[error("{actual} sessions, {announced} announced")]
-    WrongCount { actual: u64, announced: u64 },
+    #[error("{actual} {what}, {announced} announced")]
+    WrongCount { what: &'static str, actual: u64, announced: u64 },
+    #[error("row {key} has a key of another form")]
+    Key { key: String },
 }
 
 impl StateError {
@@ -68,7 +63,8 @@ impl StateError {
             | Self::Meta(_)
             | Self::Database(_)
             | Self::Encode(_)
-            | Self::WrongCount { .. } => None,
+            | Self::WrongCount { .. }
+            | Self::Key { .. } => None,
         }
     }
 }
@@ -77,8 +73,17 @@ impl StateError {
 pub(crate) struct StateDb {
     db: DB,
     number: u64,
+    stored: Mutex<Stored>,
     /// After the database, which must be closed before its files go.
     files: Files,
+}
+
+/// What the database holds beside sessions.
+#[derive(Default)]
+struct Stored {
+    answered: Range<u64>,
+    roster: Option<Roster>,
+    history: History,
 }
 
 /// Removes a directory when dropped, if told to.
@@ -91,7 +96,8 @@ impl StateDb {
     pub(crate) fn open(layout: &Layout, number: u64) -> Result<Self, rocksdb::Error> {
         let path = layout.state(number);
         let db = rocks::open_state(&path)?;
-        Ok(Self { db, number, files: Files { path, retired: AtomicBool::new(false) } })
+        let files = Files { path, retired: AtomicBool::new(false) };
+        Ok(Self { db, number, stored: Mutex::default(), files })
     }
 
     /// An empty database, whatever may have been there.
@@ -117,57 +123,177 @@ impl StateDb {
     }
 
     /// All of it, checked.
-    pub(crate) fn load(&self) -> Result<(Machine, StateMetaV1), StateError> {
-        let meta = read_meta(self.db.get_cf(rocks::family(&self.db, rocks::META), META_KEY)?)?;
+    pub(crate) fn load(&self) -> Result<(Machine, StateMeta), StateError> {
+        let view = self.view();
+        let meta = view.meta()?;
         let mut sessions: Vec<Session> = Vec::new();
-        let rows = rocks::family(&self.db, rocks::SESSIONS);
-        for item in self.db.iterator_cf(rows, IteratorMode::Start) {
-            let (key, value) = item?;
-            let session: Session = codec::decode(Kind::SessionRow, ROW_FORMAT, &value)
-                .map_err(|source| StateError::Row { key: hex(&key), source })?;
-            sessions.push(session);
-        }
-        let actual = sessions.len() as u64;
-        if actual != meta.sessions {
-            return Err(StateError::WrongCount { actual, announced: meta.sessions });
-        }
-        Ok((Machine::restore(meta.now, sessions), meta))
+        view.for_each(rocks::SESSIONS, |key, row| {
+            let session = rows::decode_session(row);
+            sessions.push(session.map_err(|source| StateError::Row { key: hex(key), source })?);
+            Ok::<_, StateError>(())
+        })?;
+        require("sessions", sessions.len(), meta.sessions)?;
+        let mut records: Vec<Record> = Vec::new();
+        view.for_each(rocks::ANSWERED, |key, row| {
+            let record = rows::decode_record(row);
+            records.push(record.map_err(|source| StateError::Row { key: hex(key), source })?);
+            Ok::<_, StateError>(())
+        })?;
+        require("answers", records.len(), meta.answered)?;
+        let answered = Answered::restore(meta.answered_first, records);
+        let roster = self.read_roster()?;
+        *self.stored() = Stored {
+            answered: answered.range(),
+            roster: roster.clone(),
+            history: History::restore(view.update_places()?),
+        };
+        drop(view);
+        let roster = roster.unwrap_or_else(|| roster_of(&meta));
+        let StateMeta { now, level, .. } = meta;
+        Ok((Machine::from_parts(Parts { now, level, sessions, answered, roster }), meta))
+    }
+
+    fn read_roster(&self) -> Result<Option<Roster>, StateError> {
+        let stored = self.db.get_cf(rocks::family(&self.db, rocks::META), ROSTER_KEY)?;
+        stored.map(|row| rows::decode_roster(&row).map_err(StateError::Meta)).transpose()
     }
 
     /// Writes what a run of entries changed, and the position after them, as one. Not synced: the
     /// log holds the entries until a synced snapshot covers them.
-    pub(crate) fn write(&self, changed: &Changed, meta: &StateMetaV1) -> Result<(), StateError> {
-        let rows = rocks::family(&self.db, rocks::SESSIONS);
+    pub(crate) fn write(
+        &self,
+        changed: &Changed,
+        meta: &StateMeta,
+        window: u64,
+    ) -> Result<(), StateError> {
+        let sessions = rocks::family(&self.db, rocks::SESSIONS);
         let mut batch = WriteBatch::default();
-        for (id, session) in &changed.0 {
+        for (id, session) in &changed.sessions {
             match session {
                 Some(session) => {
-                    let row = codec::encode(Kind::SessionRow, ROW_FORMAT, session.as_ref())?;
-                    batch.put_cf(rows, id.to_key(), row);
+                    batch.put_cf(sessions, id.to_key(), rows::encode_session(session, meta.level)?);
                 }
-                None => batch.delete_cf(rows, id.to_key()),
+                None => batch.delete_cf(sessions, id.to_key()),
             }
         }
-        self.put_meta(&mut batch, meta)?;
+        let mut stored = self.stored();
+        self.put_updates(&mut batch, changed, &mut stored.history, window)?;
+        self.put_answered(&mut batch, changed, &mut stored.answered)?;
+        if let Some(roster) = &changed.roster {
+            self.put_roster(&mut batch, roster)?;
+            stored.roster = Some(roster.clone());
+        }
+        batch.put_cf(rocks::family(&self.db, rocks::META), META_KEY, meta.encode()?);
         Ok(self.db.write(batch)?)
     }
 
-    pub(crate) fn import_rows(&self, rows: &[ReadRow]) -> Result<(), rocksdb::Error> {
-        let family = rocks::family(&self.db, rocks::SESSIONS);
+    fn put_updates(
+        &self,
+        batch: &mut WriteBatch,
+        changed: &Changed,
+        history: &mut History,
+        window: u64,
+    ) -> Result<(), StateError> {
+        let family = rocks::family(&self.db, rocks::UPDATES);
+        let mut removed = Vec::new();
+        for one in &changed.updates {
+            let (id, update) = match one {
+                Kept::Update(update) => (update.session.id, update),
+                Kept::Deleted(id) => {
+                    history.forget(*id, &mut removed);
+                    continue;
+                }
+            };
+            let version = update.session.version;
+            if history.next_version(id).is_some_and(|next| next != version) {
+                history.forget(id, &mut removed);
+            }
+            let row = rows::encode_update(update)?;
+            let revision = update.revision;
+            history.add(id, version, revision, row.len() as u64);
+            batch.put_cf(family, rows::update_key(id, version, revision), row);
+            history.trim(id, window, &mut removed);
+        }
+        for key in removed {
+            batch.delete_cf(family, key);
+        }
+        Ok(())
+    }
+
+    fn put_answered(
+        &self,
+        batch: &mut WriteBatch,
+        changed: &Changed,
+        stored: &mut Range<u64>,
+    ) -> Result<(), StateError> {
+        let family = rocks::family(&self.db, rocks::ANSWERED);
+        for number in stored.start..stored.end.min(changed.answered.start) {
+            batch.delete_cf(family, number.to_be_bytes());
+        }
+        for (number, record) in &changed.records {
+            batch.put_cf(family, number.to_be_bytes(), rows::encode_record(record)?);
+        }
+        *stored = changed.answered.clone();
+        Ok(())
+    }
+
+    fn put_roster(&self, batch: &mut WriteBatch, roster: &Roster) -> Result<(), StateError> {
+        let row = rows::encode_roster(roster)?;
+        batch.put_cf(rocks::family(&self.db, rocks::META), ROSTER_KEY, row);
+        Ok(())
+    }
+
+    /// What changed in the machine beside its sessions since the last write.
+    pub(crate) fn note_rest(&self, machine: &Machine, changed: &mut Changed) {
+        let stored = self.stored();
+        let answered = machine.answered();
+        changed.answered = answered.range();
+        let new = stored.answered.end.max(changed.answered.start)..changed.answered.end;
+        changed.records.extend(new.filter_map(|number| {
+            answered.record(number).map(|record| (number, Arc::clone(record)))
+        }));
+        // At level 1 nobody stores it, and nodes need not agree on it.
+        if LEVEL_OLDEST < machine.level() && stored.roster.as_ref() != Some(machine.roster()) {
+            changed.roster = Some(machine.roster().clone());
+        }
+    }
+
+    pub(crate) fn import_rows(&self, rows: &[(ReadRow, Vec<u8>)]) -> Result<(), rocksdb::Error> {
+        let sessions = rocks::family(&self.db, rocks::SESSIONS);
+        let answered = rocks::family(&self.db, rocks::ANSWERED);
+        let updates = rocks::family(&self.db, rocks::UPDATES);
         let mut batch = WriteBatch::default();
-        for (session, row) in rows {
-            batch.put_cf(family, session.id.to_key(), row);
+        for (read, row) in rows {
+            match read {
+                ReadRow::Session(session) => batch.put_cf(sessions, session.id.to_key(), row),
+                ReadRow::Answered(number, _) => {
+                    batch.put_cf(answered, number.to_be_bytes(), row);
+                }
+                ReadRow::Update(update) => {
+                    let (id, version) = (update.session.id, update.session.version);
+                    batch.put_cf(updates, rows::update_key(id, version, update.revision), row);
+                }
+            }
         }
         self.db.write(batch)
     }
 
     /// The last write of an import: syncs it and everything before it.
-    pub(crate) fn import_meta(&self, meta: &StateMetaV1) -> Result<(), io::Error> {
+    pub(crate) fn import_rest(&self, meta: &StateMeta, machine: &Machine) -> io::Result<()> {
         let mut batch = WriteBatch::default();
-        self.put_meta(&mut batch, meta).map_err(io::Error::other)?;
+        let meta_row = meta.encode().map_err(io::Error::other)?;
+        batch.put_cf(rocks::family(&self.db, rocks::META), META_KEY, meta_row);
+        let mut stored = Stored { answered: machine.answered().range(), ..Stored::default() };
+        if LEVEL_OLDEST < meta.level {
+            self.put_roster(&mut batch, machine.roster()).map_err(io::Error::other)?;
+            stored.roster = Some(machine.roster().clone());
+        }
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        self.db.write_opt(batch, &synced).map_err(io::Error::other)
+        self.db.write_opt(batch, &synced).map_err(io::Error::other)?;
+        stored.history = History::restore(self.view().update_places().map_err(io::Error::other)?);
+        *self.stored() = stored;
+        Ok(())
     }
 
     /// Makes everything written so far durable.
@@ -176,53 +302,66 @@ impl StateDb {
     }
 
     pub(crate) fn view(&self) -> View<'_> {
-        View { db: &self.db, snapshot: self.db.snapshot() }
+        View::of(&self.db)
     }
 
-    fn put_meta(&self, batch: &mut WriteBatch, meta: &StateMetaV1) -> Result<(), EncodeError> {
-        let value = codec::encode(Kind::StateMeta, STATE_META_FORMAT, meta)?;
-        batch.put_cf(rocks::family(&self.db, rocks::META), META_KEY, value);
+    fn stored(&self) -> MutexGuard<'_, Stored> {
+        self.stored.lock().expect("nobody panics while noting what is stored")
+    }
+}
+
+/// The members are all that a database of level 1 knows of it.
+pub(crate) fn roster_of(meta: &StateMeta) -> Roster {
+    Roster::of_members(meta.membership.membership.nodes.iter().map(|node| node.id))
+}
+
+fn require(what: &'static str, actual: usize, announced: u64) -> Result<(), StateError> {
+    let actual = actual as u64;
+    if actual == announced {
         Ok(())
+    } else {
+        Err(StateError::WrongCount { what, actual, announced })
     }
 }
 
-/// The database as it was at one moment.
-pub(crate) struct View<'a> {
-    db: &'a DB,
-    snapshot: SnapshotWithThreadMode<'a, DB>,
-}
-
-impl View<'_> {
-    pub(crate) fn meta(&self) -> Result<StateMetaV1, StateError> {
-        read_meta(self.snapshot.get_cf(rocks::family(self.db, rocks::META), META_KEY)?)
-    }
-
-    /// The stored form of every session, ordered by id.
-    pub(crate) fn for_each_row<E: From<rocksdb::Error>>(
-        &self,
-        mut visit: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let rows = rocks::family(self.db, rocks::SESSIONS);
-        for item in self.snapshot.iterator_cf(rows, IteratorMode::Start) {
-            visit(&item?.1)?;
-        }
-        Ok(())
-    }
-}
-
-/// Sessions as a run of entries left them; `None` where deleted.
+/// What a run of entries changed.
 #[derive(Debug, Default)]
-pub(crate) struct Changed(BTreeMap<SessionId, Option<Arc<Session>>>);
+pub(crate) struct Changed {
+    /// As the run left them; `None` where deleted.
+    sessions: BTreeMap<SessionId, Option<Arc<Session>>>,
+    /// In order.
+    updates: Vec<Kept>,
+    answered: Range<u64>,
+    records: Vec<(u64, Arc<Record>)>,
+    roster: Option<Roster>,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Update(StoredUpdate),
+    Deleted(SessionId),
+}
 
 impl Changed {
-    pub(crate) fn note(&mut self, changes: &[Change]) {
+    pub(crate) fn note(&mut self, revision: u64, changes: &[Change]) {
         for change in changes {
             match change {
-                Change::Updated { session, .. } | Change::Warned { session, .. } => {
-                    self.0.insert(session.id, Some(Arc::clone(session)));
+                Change::Updated { session, event, cause } => {
+                    self.sessions.insert(session.id, Some(Arc::clone(session)));
+                    let (event, cause, session) = (event.clone(), *cause, Arc::clone(session));
+                    self.updates.push(Kept::Update(StoredUpdate {
+                        revision,
+                        event,
+                        cause,
+                        session,
+                    }));
+                }
+                Change::Warned { session, .. } => {
+                    self.sessions.insert(session.id, Some(Arc::clone(session)));
                 }
                 Change::Deleted { session, .. } => {
-                    self.0.insert(*session, None);
+                    self.sessions.insert(*session, None);
+                    self.updates.push(Kept::Deleted(*session));
                 }
             }
         }
@@ -240,15 +379,13 @@ impl Drop for Files {
     }
 }
 
-fn read_meta(stored: Option<Vec<u8>>) -> Result<StateMetaV1, StateError> {
+pub(super) fn read_meta(stored: Option<Vec<u8>>) -> Result<StateMeta, StateError> {
     match stored {
-        Some(stored) => {
-            codec::decode(Kind::StateMeta, STATE_META_FORMAT, &stored).map_err(StateError::Meta)
-        }
-        None => Ok(StateMetaV1::default()),
+        Some(stored) => StateMeta::decode(&stored).map_err(StateError::Meta),
+        None => Ok(StateMeta::default()),
     }
 }
 
-fn hex(key: &[u8]) -> String {
+pub(super) fn hex(key: &[u8]) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,15 +6,23 @@
 
 pub(crate) mod applied;
 pub(crate) mod db;
+mod history;
+pub(crate) mod meta;
+pub(crate) mod rows;
+pub(crate) mod view;
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
 use openraft::{
     EntryPayload, OptionalSend,
     storage::{ApplyResponder, EntryResponder, RaftStateMachine},
 };
-use synckairos_protocol::{event::Change, machine::Machine};
+use synckairos_protocol::{
+    command::Command,
+    event::Change,
+    machine::{LEVEL_NEWEST, Machine},
+};
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     sync::mpsc,
@@ -35,9 +43,12 @@ use crate::{
     },
 };
 use applied::{Position, StateShared};
-use db::{Changed, StateDb, StateMetaV1};
+use db::{Changed, StateDb};
+use meta::StateMeta;
 
 pub use applied::Applied;
+pub use db::StateError;
+pub use rows::StoredUpdate;
 
 /// Entries that are applied as one.
 const RUN_ENTRIES_MAX: usize = 64;
@@ -68,6 +79,7 @@ pub(crate) struct StateContext {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) last_stamp: LastStamp,
     pub(crate) fatal: FatalSignal,
+    pub(crate) resume_window: u64,
 }
 
 /// What one entry did.
@@ -112,6 +124,14 @@ impl StateStore {
     }
 
     fn apply_entries(&self, entries: &[Entry]) -> io::Result<Vec<Done>> {
+        if let Some(level) = entries.iter().filter_map(level_of).find(|level| LEVEL_NEWEST < *level)
+        {
+            let error = io::Error::other(format!(
+                "the cluster is at format level {level}, this version understands up to \
+                 {LEVEL_NEWEST}: install the version that the other nodes run"
+            ));
+            return Err(self.context.fatal.raise("apply an entry", &error));
+        }
         let mut position = self.shared.position();
         let mut changed = Changed::default();
         let (done, meta) = {
@@ -119,15 +139,16 @@ impl StateStore {
             let done: Vec<Done> = entries
                 .iter()
                 .map(|entry| apply_entry(entry, &mut machine, &mut position))
-                .inspect(|done| changed.note(&done.changes))
+                .inspect(|done| changed.note(done.revision, &done.changes))
                 .collect();
             let meta = position.meta(&machine);
+            self.shared.db().note_rest(&machine, &mut changed);
             (done, meta)
         };
         self.context.last_stamp.raise(meta.now);
         self.shared
             .db()
-            .write(&changed, &meta)
+            .write(&changed, &meta, self.context.resume_window)
             .map_err(|error| self.context.fatal.raise("write the state", &error))?;
         self.shared.publish(position);
         Ok(done)
@@ -216,6 +237,7 @@ fn apply_entry(entry: &Entry, machine: &mut Machine, position: &mut Position) ->
             (outcome.changes, outcome.answers)
         }
         EntryPayload::Membership(membership) => {
+            machine.note_members(membership.nodes().map(|(id, _)| *id).collect::<BTreeSet<u64>>());
             position.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             Default::default()
         }
@@ -223,7 +245,16 @@ fn apply_entry(entry: &Entry, machine: &mut Machine, position: &mut Position) ->
     Done { revision, changes, answer: BatchAnswer { revision, answers } }
 }
 
-fn position(meta: StateMetaV1) -> io::Result<Position> {
+/// The level that the entry says every node understands.
+fn level_of(entry: &Entry) -> Option<u16> {
+    let EntryPayload::Normal(batch) = &entry.payload else { return None };
+    let levels = batch.commands.iter().filter_map(|stamped| {
+        if let Command::SetLevel { level } = &stamped.command { Some(*level) } else { None }
+    });
+    levels.max()
+}
+
+fn position(meta: StateMeta) -> io::Result<Position> {
     let membership = StoredMembership::try_from(meta.membership);
     let membership =
         membership.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -245,7 +276,7 @@ fn block<T>(long: bool, work: impl FnOnce() -> T) -> T {
 }
 
 /// The state of this number, read and checked.
-pub(crate) fn load(layout: &Layout, number: u64) -> Result<Imported, db::StateError> {
+pub(crate) fn load(layout: &Layout, number: u64) -> Result<Imported, StateError> {
     let db = StateDb::open(layout, number)?;
     let (machine, meta) = db.load()?;
     Ok(Imported { db, machine, meta })

@@ -16,7 +16,12 @@ async fn data_of_somebody_else_is_refused() {
     let open = |cluster: &str, node| {
         let identity = Identity { cluster: String::from(cluster), node };
         let data_dir = directory.path().to_owned();
-        let opened = Store::open(Options { data_dir, identity, sink: mpsc::channel(1).0 });
+        let opened = Store::open(Options {
+            data_dir,
+            identity,
+            sink: mpsc::channel(1).0,
+            resume_window: 16,
+        });
         opened.err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert!(open("other", 1).contains("belongs to cluster \"test\""), "{}", open("other", 1));

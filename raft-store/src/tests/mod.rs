@@ -4,6 +4,7 @@ mod cluster;
 mod crashes;
 mod damage;
 mod directory;
+mod formats;
 mod golden;
 mod log;
 mod snapshots;
@@ -47,6 +48,7 @@ impl Node {
             data_dir: data_dir.to_owned(),
             identity: Identity { cluster: String::from("test"), node: 1 },
             sink,
+            resume_window: 16,
         })?;
         Ok(Self { opened, events })
     }

@@ -243,7 +243,9 @@ struct Streams {
 async fn serve(endpoint: PeerEndpoint, streams: Streams, refuse: mpsc::UnboundedSender<Refused>) {
     while let Some(incoming) = endpoint.accept().await {
         match admit(&endpoint, incoming).await {
-            Ok((connection, peer)) => drop(tokio::spawn(streams.clone().serve(connection, peer))),
+            Ok((connection, guest)) => {
+                drop(tokio::spawn(streams.clone().serve(connection, guest.node)));
+            }
             Err(refused) => drop(refuse.send(refused)),
         }
     }
