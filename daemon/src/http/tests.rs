@@ -185,7 +185,8 @@ async fn unknown_paths_and_wrong_methods_are_told_in_json() {
     let table = [
         (Method::GET, "/nowhere", 404, None),
         (Method::GET, "/ws", 404, None),
-        (Method::GET, "/v1/sessions", 405, Some("POST")),
+        (Method::DELETE, "/v1/sessions", 405, Some("GET, HEAD, POST")),
+        (Method::GET, "/v1/batch", 405, Some("POST")),
         (Method::PUT, "/v1/sessions/x", 405, Some("GET, HEAD, DELETE")),
         (Method::GET, "/v1/sessions/x/start", 405, Some("POST")),
         (Method::POST, "/v1/time", 405, Some("GET, HEAD")),

@@ -42,6 +42,8 @@ struct Series {
     raft_applied: IntGauge,
     commit_latency: Histogram,
     clock_offset: IntGauge,
+    clock_ahead_of_leader: IntGauge,
+    outages: IntCounter,
 }
 
 /// Counts a WebSocket for as long as it lives.
@@ -120,6 +122,16 @@ impl Metrics {
     /// Cluster time minus this host's wall clock.
     pub(crate) fn set_cluster_time_offset_ms(&self, offset_ms: i64) {
         self.series.clock_offset.set(offset_ms);
+    }
+
+    /// This node's estimate of cluster time minus what the leader last said; 0 while leading.
+    pub(crate) fn set_cluster_time_ahead_of_leader_ms(&self, ahead_ms: i64) {
+        self.series.clock_ahead_of_leader.set(ahead_ms);
+    }
+
+    /// This node, as the leader, found a span in which nobody could act.
+    pub(crate) fn outage(&self) {
+        self.series.outages.inc();
     }
 
     pub(crate) fn set_active_sessions(&self, sessions: usize) {
@@ -210,6 +222,14 @@ impl Series {
                 "synckairos_cluster_time_offset_ms",
                 "Cluster time minus this host's wall clock",
             ),
+            clock_ahead_of_leader: gauge_named(
+                "synckairos_cluster_time_ahead_of_leader_ms",
+                "This node's estimate of cluster time minus what the leader last said",
+            ),
+            outages: counter(
+                "synckairos_cluster_outages_total",
+                "Spans without a leader or a majority that were credited to sessions that freeze",
+            ),
             registry,
         };
         series.register();
@@ -231,10 +251,11 @@ impl Series {
             &self.raft_last_log,
             &self.raft_applied,
             &self.clock_offset,
+            &self.clock_ahead_of_leader,
         ] {
             keep(&self.registry, gauge.clone());
         }
-        for counter in [&self.slow_consumers, &self.pushed, &self.connections_refused] {
+        for counter in [&self.slow_consumers, &self.pushed, &self.connections_refused, &self.outages] {
             keep(&self.registry, counter.clone());
         }
     }

@@ -48,16 +48,16 @@ pub fn parse_create(body: &Value) -> Result<NewSession, Vec<FieldIssue>> {
 /// Every rule that the body breaks.
 pub fn parse_switch(body: &Value) -> Result<SwitchBody, Vec<FieldIssue>> {
     let mut issues = Issues::default();
-    let read = Fields::open(body, "", &mut issues).map(|fields| SwitchBody {
-        next: fields.optional_id("next_participant_id", "Next participant ID", &mut issues),
-        current: fields.optional_id(
-            "current_participant_id",
-            "Current participant ID",
-            &mut issues,
-        ),
-        expected_version: expected_version(&fields, &mut issues),
-    });
+    let read = Fields::open(body, "", &mut issues).map(|fields| switch_body(&fields, &mut issues));
     issues.finish(read)
+}
+
+pub(super) fn switch_body(fields: &Fields<'_>, issues: &mut Issues) -> SwitchBody {
+    SwitchBody {
+        next: fields.optional_id("next_participant_id", "Next participant ID", issues),
+        current: fields.optional_id("current_participant_id", "Current participant ID", issues),
+        expected_version: expected_version(fields, issues),
+    }
 }
 
 /// Reads `expected_version` from the body of start, pause, resume or complete, all of which
@@ -75,13 +75,13 @@ pub fn parse_expected_version(body: &Value) -> Result<Option<u64>, Vec<FieldIssu
     issues.finish(version)
 }
 
-fn expected_version(fields: &Fields<'_>, issues: &mut Issues) -> Option<u64> {
+pub(super) fn expected_version(fields: &Fields<'_>, issues: &mut Issues) -> Option<u64> {
     let bounds = Bounds { label: "Expected version", min: 1, max: None, unit: Unit::Count };
     fields.optional_integer("expected_version", bounds, issues)
 }
 
 /// In the order of v2's schema, so that v2's details come in v2's order.
-fn new_session(fields: &Fields<'_>, issues: &mut Issues) -> Option<NewSession> {
+pub(super) fn new_session(fields: &Fields<'_>, issues: &mut Issues) -> Option<NewSession> {
     let optional_clock = |key, label, issues: &mut Issues| {
         fields.optional_integer(key, clock(label), issues).map(Millis::new)
     };
@@ -163,7 +163,7 @@ fn participants(fields: &Fields<'_>, issues: &mut Issues) -> Option<Vec<NewParti
         .iter()
         .enumerate()
         .map(|(position, value)| {
-            let path = format!("participants.{position}");
+            let path = fields.path(&format!("participants.{position}"));
             Fields::open(value, &path, issues).and_then(|fields| participant(&fields, issues))
         })
         .collect();
@@ -172,7 +172,7 @@ fn participants(fields: &Fields<'_>, issues: &mut Issues) -> Option<Vec<NewParti
     for (position, new) in read.iter().enumerate() {
         let id = new.as_ref().map(|new| new.id);
         if id.is_some_and(|id| !seen.insert(id)) {
-            let path = format!("participants.{position}.participant_id");
+            let path = fields.path(&format!("participants.{position}.participant_id"));
             issues.add(path, IssueCode::InvalidValue, "Participant ID must be unique");
         }
     }
@@ -230,7 +230,7 @@ fn groups(fields: &Fields<'_>, issues: &mut Issues) -> Vec<Group> {
     let mut seen: BTreeSet<GroupId> = BTreeSet::new();
     let mut groups = Vec::with_capacity(given.len());
     for (position, value) in given.iter().enumerate() {
-        let path = format!("groups.{position}");
+        let path = fields.path(&format!("groups.{position}"));
         let Some(fields) = Fields::open(value, &path, issues) else { continue };
         let id = fields.id("group_id", "Group ID", issues);
         let bank = fields.integer("total_time_ms", clock("Total time"), issues);
@@ -248,7 +248,7 @@ fn groups(fields: &Fields<'_>, issues: &mut Issues) -> Vec<Group> {
 fn on_timeout(fields: &Fields<'_>, issues: &mut Issues) -> Option<OnTimeout> {
     let key =
         ["on_timeout", "action_on_timeout"].into_iter().find(|key| fields.get(key).is_some())?;
-    let rule = Fields::open(fields.get(key)?, key, issues)?;
+    let rule = Fields::open(fields.get(key)?, &fields.path(key), issues)?;
     match rule.get("type").and_then(Value::as_str) {
         Some("notify") => Some(OnTimeout::Notify),
         Some("skip_cycle") => Some(OnTimeout::SkipCycle),
@@ -301,7 +301,7 @@ fn warnings(fields: &Fields<'_>, issues: &mut Issues) -> Vec<Millis> {
     };
     let mut warnings = Vec::with_capacity(given.len());
     for (position, value) in given.iter().enumerate() {
-        let path = format!("warnings_ms.{position}");
+        let path = fields.path(&format!("warnings_ms.{position}"));
         let Value::Number(number) = value else {
             issues.add(path, IssueCode::InvalidType, wrong_type("number", Some(value)));
             continue;
