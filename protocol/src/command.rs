@@ -247,6 +247,29 @@ impl CommandBatch {
 }
 
 impl Intent {
+    /// In the older form where that says the same, so that any version of a node understands it.
+    pub fn create(new: NewSession, on_outage: OnOutage) -> Self {
+        let new = Box::new(new);
+        match on_outage {
+            OnOutage::Charge => Self::Create(new),
+            OnOutage::Freeze => Self::CreateWith { new, on_outage },
+        }
+    }
+
+    /// The format level from which on every node understands it.
+    pub fn level(&self) -> u16 {
+        match self {
+            Self::Create(_)
+            | Self::Start { .. }
+            | Self::Switch { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Complete { .. }
+            | Self::Delete { .. } => 1,
+            Self::CreateWith { .. } | Self::Atomic { .. } | Self::Once { .. } => 2,
+        }
+    }
+
     /// The command, expecting what its caller named, else the version `seen` on arrival.
     pub fn into_command(self, seen_of: &impl Fn(SessionId) -> u64) -> Command {
         let expect = |session: SessionId, named: Option<u64>| {

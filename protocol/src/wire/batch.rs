@@ -44,10 +44,9 @@ impl BatchResult {
                 Some(Self::Switched(SwitchResult::new(session, *expired)))
             }
             Answer::Deleted => Some(Self::Nothing),
-            Answer::Swept { .. }
-            | Answer::Batch(_)
-            | Answer::Done
-            | Answer::Admitted { .. } => None,
+            Answer::Swept { .. } | Answer::Batch(_) | Answer::Done | Answer::Admitted { .. } => {
+                None
+            }
         }
     }
 }
@@ -102,7 +101,7 @@ fn command(fields: &Fields<'_>, issues: &mut Issues) -> Option<Intent> {
         }
     };
     if action == "create" {
-        return new_session(fields, issues).map(|new| Intent::Create(Box::new(new)));
+        return new_session(fields, issues).map(|(new, on_outage)| Intent::create(new, on_outage));
     }
     let session: Option<SessionId> = fields.id("session_id", "Session ID", issues);
     match action {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     ids::{GroupId, ParticipantId},
     limits,
-    session::{Group, NewParticipant, NewSession, OnTimeout, SyncMode},
+    session::{Group, NewParticipant, NewSession, OnOutage, OnTimeout, SyncMode},
     time::Millis,
 };
 
@@ -20,6 +20,7 @@ const INVALID_MODE: &str = "unknown sync mode; known are per_participant, per_cy
                             per_group, global, count_up";
 const INVALID_RULE: &str =
     "unknown time-out rule; known are notify, skip_cycle, end_session, auto_action";
+const INVALID_OUTAGE: &str = "unknown outage rule; known are charge, freeze";
 
 /// The body of a switch. v2 knows `next_participant_id` only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,11 +32,12 @@ pub struct SwitchBody {
     pub expected_version: Option<u64>,
 }
 
-/// Reads the body of `POST /v1/sessions`. Unknown keys are ignored.
+/// Reads the body of `POST /v1/sessions`: the session, and what an outage does to it. Unknown keys
+/// are ignored.
 ///
 /// # Errors
 /// Every rule that the body breaks.
-pub fn parse_create(body: &Value) -> Result<NewSession, Vec<FieldIssue>> {
+pub fn parse_create(body: &Value) -> Result<(NewSession, OnOutage), Vec<FieldIssue>> {
     let mut issues = Issues::default();
     let session =
         Fields::open(body, "", &mut issues).and_then(|fields| new_session(&fields, &mut issues));
@@ -81,7 +83,10 @@ pub(super) fn expected_version(fields: &Fields<'_>, issues: &mut Issues) -> Opti
 }
 
 /// In the order of v2's schema, so that v2's details come in v2's order.
-pub(super) fn new_session(fields: &Fields<'_>, issues: &mut Issues) -> Option<NewSession> {
+pub(super) fn new_session(
+    fields: &Fields<'_>,
+    issues: &mut Issues,
+) -> Option<(NewSession, OnOutage)> {
     let optional_clock = |key, label, issues: &mut Issues| {
         fields.optional_integer(key, clock(label), issues).map(Millis::new)
     };
@@ -99,7 +104,8 @@ pub(super) fn new_session(fields: &Fields<'_>, issues: &mut Issues) -> Option<Ne
     let auto_advance = fields.optional_bool("auto_advance", issues);
     let warnings = warnings(fields, issues);
     let first = first(fields, participants.as_deref(), issues);
-    Some(NewSession {
+    let on_outage = on_outage(fields, issues);
+    let new = NewSession {
         id: id?,
         mode: mode?,
         participants: participants?,
@@ -113,7 +119,8 @@ pub(super) fn new_session(fields: &Fields<'_>, issues: &mut Issues) -> Option<Ne
         warnings,
         metadata,
         first,
-    })
+    };
+    Some((new, on_outage))
 }
 
 const INCREMENT: Bounds<'static> = Bounds {
@@ -259,6 +266,16 @@ fn on_timeout(fields: &Fields<'_>, issues: &mut Issues) -> Option<OnTimeout> {
             None
         }
     }
+}
+
+fn on_outage(fields: &Fields<'_>, issues: &mut Issues) -> OnOutage {
+    match fields.get("on_outage").map(Value::as_str) {
+        None | Some(Some("charge")) => return OnOutage::Charge,
+        Some(Some("freeze")) => return OnOutage::Freeze,
+        Some(_) => {}
+    }
+    issues.add(fields.path("on_outage"), IssueCode::InvalidValue, INVALID_OUTAGE);
+    OnOutage::Charge
 }
 
 fn action(rule: &Fields<'_>, issues: &mut Issues) -> Option<String> {
