@@ -169,6 +169,7 @@ fn running_session(state: &SessionState) -> Result<Option<Session>, NotASession>
         max_time: state.max_time_ms,
         on_timeout: state.on_timeout.clone().map(OnTimeout::from),
         auto_advance: state.auto_advance,
+        on_outage: state.on_outage,
         warnings: state.warnings_ms.clone(),
         warned: None,
         elapsed: state.elapsed_ms,

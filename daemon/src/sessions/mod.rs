@@ -3,6 +3,7 @@
 
 pub(crate) mod batcher;
 mod leadership;
+pub(crate) mod listing;
 mod reads;
 pub(crate) mod refusal;
 pub(crate) mod settings;
@@ -156,12 +157,17 @@ impl Sessions {
     /// # Errors
     /// [`Refusal::NoLeader`] where no majority confirms in time that this is the latest state.
     pub(crate) async fn read(&self, id: SessionId) -> Result<Option<Arc<Session>>, Refusal> {
+        self.catch_up().await?;
+        Ok(self.shared.applied.session(id))
+    }
+
+    /// Waits until this node has applied everything that was acknowledged before the call.
+    async fn catch_up(&self) -> Result<(), Refusal> {
         let deadline = Instant::now() + self.shared.settings.request_timeout();
         let read = self.shared.reads.confirm(deadline).await?;
         timeout_at(deadline, self.shared.applied.wait_applied(read.index))
             .await
-            .map_err(|_| Refusal::NoLeader)?;
-        Ok(self.shared.applied.session(id))
+            .map_err(|_| Refusal::NoLeader)
     }
 
     /// Up to where the log must be applied for a read that begins now; as the leader only.
@@ -289,13 +295,7 @@ impl Sessions {
     fn out_of_touch(&self) -> Option<Duration> {
         let raft = &self.shared.raft;
         let span = match self.leader() {
-            Leader::This => {
-                let metrics = raft.metrics();
-                let metrics = metrics.borrow_watched();
-                // A node alone is its own majority, and openraft does not say so again and again.
-                let alone = metrics.membership_config.membership().voter_ids().count() == 1;
-                metrics.last_quorum_acked.filter(|_| !alone).map(|acked| acked.elapsed())
-            }
+            Leader::This => self.quorum_heard(),
             Leader::Other(..) => Some(self.shared.clock.silence()),
             Leader::Unknown => None,
         };
