@@ -314,7 +314,7 @@ mod tests {
             let mut told = 0;
             for true_ms in (0..600_000).step_by(100) {
                 let boot_us = true_ms * 1_000 + true_ms * rate_ppm / 1_000;
-                let late_ms = if true_ms % 700 == 0 { 80 } else { 1 };
+                let late_ms = if true_ms % 700 == 600 { 80 } else { 1 };
                 let stamp = at(u64::try_from(1_000_000 + true_ms - late_ms).unwrap());
                 time.heard(stamp, host(boot_us, 0));
                 let apart_ms = time.estimate_us(host(boot_us, 0)).unwrap() / 1_000

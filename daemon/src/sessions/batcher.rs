@@ -15,6 +15,8 @@ use synckairos_protocol::{
     command::{Command, CommandBatch, Intent, Stamped},
     event::Answer,
     limits,
+    machine::Machine,
+    reject::Reject,
     time::Stamp,
 };
 use synckairos_raft_store::{
@@ -37,7 +39,8 @@ type Reply = oneshot::Sender<Result<Answer, Refusal>>;
 
 struct Waiting {
     command: Stamped,
-    reply: Reply,
+    /// Absent where nobody waits for the answer and the command is proposed all the same.
+    reply: Option<Reply>,
 }
 
 #[derive(Default)]
@@ -76,9 +79,10 @@ impl Batcher {
         &self,
         intent: Intent,
     ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
-        let seen =
-            self.shared.applied.session(intent.session()).map_or(0, |session| session.version);
-        self.push_command(intent.into_command(seen))
+        let applied = &self.shared.applied;
+        let intent = within_level(intent, applied.read(Machine::level))?;
+        let seen_of = |id| applied.session(id).map_or(0, |session| session.version);
+        self.push_command(intent.into_command(&seen_of))
     }
 
     /// Stamps and queues a command of the leader's own.
@@ -87,29 +91,51 @@ impl Batcher {
         command: Command,
     ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        {
-            let mut queue = self.lock();
-            if queue.closed {
-                return Err(Refusal::ShuttingDown);
-            }
-            if !queue.leads {
-                return Err(Refusal::NoLeader);
-            }
-            if QUEUE_MAX <= queue.waiting.len() {
-                return Err(Refusal::Overloaded);
-            }
-            let now = self.shared.clock.leading().ok_or(Refusal::NoLeader)?;
-            let stamp = now.max(queue.last_stamp);
-            queue.last_stamp = stamp;
-            queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply });
-        }
+        self.enqueue(&mut self.lock(), command, Some(reply))?;
         self.shared.arrived.notify_one();
         Ok(answer)
     }
 
-    /// Commands are taken from now on.
-    pub(super) fn open(&self) {
-        self.lock().leads = true;
+    /// As [`Batcher::push_command`], where the answer says nothing.
+    pub(super) fn tell(&self, command: Command) -> Result<(), Refusal> {
+        self.enqueue(&mut self.lock(), command, None)?;
+        self.shared.arrived.notify_one();
+        Ok(())
+    }
+
+    fn enqueue(
+        &self,
+        queue: &mut Queue,
+        command: Command,
+        reply: Option<Reply>,
+    ) -> Result<(), Refusal> {
+        if queue.closed {
+            return Err(Refusal::ShuttingDown);
+        }
+        if !queue.leads {
+            return Err(Refusal::NoLeader);
+        }
+        if QUEUE_MAX <= queue.waiting.len() {
+            return Err(Refusal::Overloaded);
+        }
+        let now = self.shared.clock.leading().ok_or(Refusal::NoLeader)?;
+        let stamp = now.max(queue.last_stamp);
+        queue.last_stamp = stamp;
+        queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply });
+        Ok(())
+    }
+
+    /// Commands are taken from now on; `first` comes before all of them.
+    pub(super) fn open(&self, first: Option<Command>) {
+        {
+            let mut queue = self.lock();
+            queue.leads = true;
+            if let Some(command) = first {
+                // Refused where the node is stopping: its successor looks for itself.
+                let _ = self.enqueue(&mut queue, command, None);
+            }
+        }
+        self.shared.arrived.notify_one();
     }
 
     /// This node does not lead any more: whoever waits was not proposed, and is told so.
@@ -119,9 +145,9 @@ impl Batcher {
             queue.leads = false;
             mem::take(&mut queue.waiting)
         };
-        for one in waiting {
+        for reply in waiting.into_iter().filter_map(|one| one.reply) {
             // A caller that went away needs no answer.
-            let _ = one.reply.send(Err(refusal.clone()));
+            let _ = reply.send(Err(refusal.clone()));
         }
     }
 
@@ -136,6 +162,11 @@ impl Batcher {
         self.shared.done.cancelled().await;
     }
 
+    /// The largest stamp given so far.
+    pub(super) fn last_stamp(&self) -> Stamp {
+        self.lock().last_stamp
+    }
+
     pub(crate) fn leads(&self) -> bool {
         self.lock().leads
     }
@@ -145,9 +176,9 @@ impl Batcher {
     }
 
     /// The next batch, cut at the bounds of a log entry; who has given up is left out.
-    fn take(&self) -> (CommandBatch, Vec<Reply>) {
+    fn take(&self) -> (CommandBatch, Vec<Option<Reply>>) {
         let mut queue = self.lock();
-        queue.waiting.retain(|one| !one.reply.is_closed());
+        queue.waiting.retain(|one| one.reply.as_ref().is_none_or(|reply| !reply.is_closed()));
         let mut bytes = 0;
         let count = queue
             .waiting
@@ -188,7 +219,7 @@ pub(super) async fn run(batcher: Batcher, raft: Raft) {
             }
             Err(error) => {
                 let refusal = refusal_of(&error);
-                for reply in replies {
+                for reply in replies.into_iter().flatten() {
                     let _ = reply.send(Err(refusal.clone()));
                 }
             }
@@ -196,10 +227,26 @@ pub(super) async fn run(batcher: Batcher, raft: Raft) {
     }
 }
 
-fn answer_all(answers: BatchAnswer, replies: Vec<Reply>) {
+fn answer_all(answers: BatchAnswer, replies: Vec<Option<Reply>>) {
     for (reply, answer) in replies.into_iter().zip(answers.answers) {
-        // A caller that went away needs no answer.
-        let _ = reply.send(answer.map_err(Refusal::Rejected));
+        if let Some(reply) = reply {
+            // A caller that went away needs no answer.
+            let _ = reply.send(answer.map_err(Refusal::Rejected));
+        }
+    }
+}
+
+/// The intent as a cluster at this format level can carry it out: keys are ignored where not every
+/// node understands them.
+///
+/// # Errors
+/// It needs a higher level, and without what needs it it would be another request.
+pub(super) fn within_level(intent: Intent, level: u16) -> Result<Intent, Refusal> {
+    let needed = intent.level();
+    match intent {
+        fitting if needed <= level => Ok(fitting),
+        Intent::Once { intent, .. } => within_level(*intent, level),
+        _ => Err(Refusal::Rejected(Reject::LevelTooLow { needed, level })),
     }
 }
 
@@ -220,10 +267,13 @@ fn size_estimate(command: &Command) -> usize {
     const SMALL: usize = 96;
     const PARTICIPANT: usize = 64;
     match command {
-        Command::Create(new) => {
+        Command::Create(new) | Command::CreateWith { new, .. } => {
             let rows = new.participants.len() + new.groups.len();
             SMALL + rows * PARTICIPANT + new.metadata.as_ref().map_or(0, String::len)
         }
+        Command::Atomic { commands } => SMALL + commands.iter().map(size_estimate).sum::<usize>(),
+        Command::Once { key, command } => SMALL + key.key.len() + size_estimate(command),
+        Command::AdmitNode { peer, http, .. } => SMALL + peer.len() + http.len(),
         Command::Start { .. }
         | Command::Switch { .. }
         | Command::Pause { .. }
@@ -231,6 +281,10 @@ fn size_estimate(command: &Command) -> usize {
         | Command::Complete { .. }
         | Command::Delete { .. }
         | Command::Tick { .. }
-        | Command::Sweep { .. } => SMALL,
+        | Command::Sweep { .. }
+        | Command::Outage { .. }
+        | Command::Beat
+        | Command::SetLevel { .. }
+        | Command::CreateToken { .. } => SMALL,
     }
 }

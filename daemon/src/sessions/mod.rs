@@ -4,6 +4,7 @@
 pub(crate) mod batcher;
 mod leadership;
 pub(crate) mod listing;
+mod outages;
 mod reads;
 pub(crate) mod refusal;
 pub(crate) mod settings;
@@ -11,9 +12,10 @@ mod ticks;
 
 use std::{sync::Arc, time::Duration};
 
-use openraft::{async_runtime::WatchReceiver, rt::Instant as _};
+use openraft::async_runtime::WatchReceiver;
 use synckairos_protocol::{
-    command::Intent, event::Answer, ids::SessionId, session::Session, time::Stamp,
+    command::Intent, event::Answer, ids::SessionId, machine::Machine, session::Session,
+    time::Stamp,
 };
 use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
 use tokio::{
@@ -31,7 +33,8 @@ use crate::{
     },
     telemetry::metrics::Metrics,
 };
-use batcher::Batcher;
+use batcher::{Batcher, within_level};
+use outages::InTouch;
 use reads::ReadGate;
 use refusal::{ReadIndex, Refusal};
 use settings::SessionSettings;
@@ -78,6 +81,8 @@ struct Shared {
     peers: Peers,
     batcher: Batcher,
     reads: ReadGate,
+    in_touch: InTouch,
+    metrics: Metrics,
     settings: SessionSettings,
     stopping: CancellationToken,
 }
@@ -92,7 +97,8 @@ enum Leader {
 impl Sessions {
     /// The handle; its tasks are spawned on `tasks` and end when `parts.stopping` is cancelled.
     pub(crate) fn start(parts: Parts, tasks: &mut JoinSet<()>) -> Self {
-        let batcher = Batcher::new(parts.applied.clone(), parts.clock.clone(), parts.metrics);
+        let metrics = parts.metrics;
+        let batcher = Batcher::new(parts.applied.clone(), parts.clock.clone(), metrics.clone());
         let reads = ReadGate::new();
         let shared = Arc::new(Shared {
             raft: parts.raft,
@@ -101,6 +107,8 @@ impl Sessions {
             peers: parts.peers,
             batcher,
             reads,
+            in_touch: InTouch::default(),
+            metrics,
             settings: parts.settings,
             stopping: parts.stopping,
         });
@@ -122,6 +130,7 @@ impl Sessions {
         request_id: &str,
     ) -> Result<Answer, Refusal> {
         let deadline = Instant::now() + self.shared.settings.request_timeout();
+        let intent = within_level(intent, self.shared.applied.read(Machine::level))?;
         loop {
             let result = match self.leader() {
                 Leader::This => self.propose_until(intent.clone(), deadline).await,
@@ -293,14 +302,17 @@ impl Sessions {
     /// How long ago this node last had the word of its leader, or as the leader that of a majority,
     /// where that is too long ago to count on it.
     fn out_of_touch(&self) -> Option<Duration> {
-        let raft = &self.shared.raft;
         let span = match self.leader() {
             Leader::This => self.quorum_heard(),
             Leader::Other(..) => Some(self.shared.clock.silence()),
             Leader::Unknown => None,
         };
-        let trusted_ms = raft.config().election_timeout_max.saturating_mul(2);
-        span.filter(|span| Duration::from_millis(trusted_ms) < *span)
+        span.filter(|span| self.trusted() < *span)
+    }
+
+    /// How long a silence may be before nobody counts on whoever is silent.
+    fn trusted(&self) -> Duration {
+        Duration::from_millis(self.shared.raft.config().election_timeout_max.saturating_mul(2))
     }
 
     fn leader(&self) -> Leader {
