@@ -13,8 +13,9 @@ use crate::{
     error::Failure,
 };
 
-/// A session of 1000 participants with all the metadata it may have is a tenth of this.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A session of 1000 participants with all the metadata it may have is a quarter of a megabyte, and
+/// a batch answers with a hundred of them at most.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {

@@ -243,11 +243,13 @@ fn answer_all(answers: BatchAnswer, replies: Vec<Option<Reply>>) {
 /// It needs a higher level, and without what needs it it would be another request.
 pub(super) fn within_level(intent: Intent, level: u16) -> Result<Intent, Refusal> {
     let needed = intent.level();
-    match intent {
-        fitting if needed <= level => Ok(fitting),
-        Intent::Once { intent, .. } => within_level(*intent, level),
-        _ => Err(Refusal::Rejected(Reject::LevelTooLow { needed, level })),
+    if needed <= level {
+        return Ok(intent);
     }
+    if let Intent::Once { intent, .. } = intent {
+        return within_level(*intent, level);
+    }
+    Err(Refusal::Rejected(Reject::LevelTooLow { needed, level }))
 }
 
 fn refusal_of(error: &RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Refusal {
@@ -286,5 +288,35 @@ fn size_estimate(command: &Command) -> usize {
         | Command::Beat
         | Command::SetLevel { .. }
         | Command::CreateToken { .. } => SMALL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synckairos_protocol::{command::RequestKey, ids::SessionId};
+
+    use super::*;
+
+    fn keyed(intent: Intent) -> Intent {
+        let key = RequestKey { key: String::from("k"), digest: [7; 32] };
+        Intent::Once { key, intent: Box::new(intent) }
+    }
+
+    #[test]
+    fn below_level_two_keys_are_ignored_and_what_cannot_be_is_refused() {
+        let pause = Intent::Pause { session: SessionId::from_bits(1), expected_version: None };
+        let batch = Intent::Atomic { intents: vec![pause.clone()] };
+        let too_low = Err(Refusal::Rejected(Reject::LevelTooLow { needed: 2, level: 1 }));
+        let table = [
+            (pause.clone(), 1, Ok(pause.clone())),
+            (keyed(pause.clone()), 1, Ok(pause.clone())),
+            (keyed(pause.clone()), 2, Ok(keyed(pause))),
+            (batch.clone(), 1, too_low.clone()),
+            (keyed(batch.clone()), 1, too_low),
+            (batch.clone(), 2, Ok(batch)),
+        ];
+        for (intent, level, expected) in table {
+            assert_eq!(within_level(intent.clone(), level), expected, "{intent:?} at {level}");
+        }
     }
 }

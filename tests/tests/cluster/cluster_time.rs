@@ -60,6 +60,25 @@ async fn stays_on_its_line(nodes: &[&Node], base: Reading, span: Duration, rate_
     .await;
 }
 
+/// Switches a session through `nodes` again and again: each switch that is acknowledged after
+/// another has a stamp that is no earlier.
+async fn no_stamp_goes_back(nodes: &[&Node], session: &str, span: Duration) {
+    let (mut last, mut turn) = (0, 0);
+    throughout(span, async || {
+        turn += 1;
+        let node = nodes[turn % nodes.len()];
+        if let Ok(answer) = node.http.try_command(session, "switch").await
+            && answer.status == 200
+        {
+            let stamp = instant(&answer.data()["cycle_started_at"]);
+            assert!(last <= stamp, "a stamp went back from {last} to {stamp}");
+            last = stamp;
+        }
+    })
+    .await;
+    assert!(0 < last, "some were acknowledged");
+}
+
 /// What was pushed to one watcher: the session's end, and when the message came.
 struct Expiry {
     due_ms: u64,
@@ -104,6 +123,7 @@ async fn steps_of_every_wall_clock_and_a_new_leader_move_nothing() {
     let survivors = others(&cluster, leader);
     let base = Reading::take(&survivors[0].http).await;
     let load = Load::start(&[&survivors[0].http, &survivors[1].http], 3).await;
+    let switched = load::running_session(&survivors[0].http).await;
     let sessions = running_out(&survivors[0].http, survivors[0]).await;
     let (dues, sockets): (Vec<u64>, Vec<Socket>) = sessions.into_iter().unzip();
     let expiries = join_all(sockets.into_iter().map(|socket| tokio::spawn(expiry(socket))));
@@ -129,7 +149,8 @@ async fn steps_of_every_wall_clock_and_a_new_leader_move_nothing() {
         let (led_again, ()) = tokio::join!(agreed, watching);
         (killed, led_again)
     };
-    let (expiries, (killed, led_again)) = tokio::join!(expiries, steps);
+    let stamps = no_stamp_goes_back(&survivors, &switched, Duration::from_secs(12));
+    let (expiries, (killed, led_again), ()) = tokio::join!(expiries, steps, stamps);
 
     let leaderless = killed..led_again + Duration::from_millis(500);
     let mut late = 0;
