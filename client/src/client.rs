@@ -8,11 +8,14 @@ use std::{
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use synckairos_protocol::{
+    command::Intent,
     error::Effect,
     ids::SessionId,
-    session::NewSession,
+    session::{NewSession, OnOutage},
     wire::{
+        batch::{BatchResult, BatchResults},
         create::SwitchBody,
+        listing::{ListAnswer, ListQuery, StaleAnswer, list_query},
         rest::{Envelope, NodeAnswer, SessionState, SwitchResult, TimeAnswer},
     },
 };
@@ -39,6 +42,10 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Attempts of one call; 1 sends everything once. Default 30.
     pub attempts_max: u32,
+    /// Give every request that changes something a key, under which it is sent again where its
+    /// fate is unknown, and takes effect once. Default true. A cluster at format level 1, in the
+    /// middle of its upgrade, ignores keys: set this to false for it.
+    pub idempotency_keys: bool,
 }
 
 impl Config {
@@ -50,6 +57,7 @@ impl Config {
             attempt_timeout: Duration::from_secs(7),
             connect_timeout: Duration::from_secs(1),
             attempts_max: 30,
+            idempotency_keys: true,
         }
     }
 }
@@ -93,21 +101,58 @@ impl Client {
     }
 
     /// Creates a session; answers with it, too, where an identical one is there and has not
-    /// started. Sent again where the fate of an attempt is unknown.
+    /// started.
+    pub async fn create(&self, new: &NewSession) -> Result<SessionState, ClientError> {
+        self.create_with(new, OnOutage::Charge).await
+    }
+
+    /// As [`Client::create`], and says what an outage of the whole cluster does to the clock.
     ///
     /// # Errors
-    /// `SESSION_EXISTS` after attempts of unknown effect can be about the session made by one of
-    /// them, if somebody has started it since.
-    pub async fn create(&self, new: &NewSession) -> Result<SessionState, ClientError> {
-        let body = requests::create_body(new).map_err(|error| self.unwritable(error))?;
+    /// `FORMAT_LEVEL_TOO_LOW` where a clock is to freeze and the cluster is being upgraded.
+    pub async fn create_with(
+        &self,
+        new: &NewSession,
+        on_outage: OnOutage,
+    ) -> Result<SessionState, ClientError> {
+        let body = requests::create_body(new, on_outage).map_err(|error| self.unwritable(error))?;
         let path = String::from("/v1/sessions");
-        let nature = Nature::Repeatable;
-        self.session(Call { method: Method::POST, path, body: Some(body), nature }).await
+        self.session(self.write(Method::POST, path, Some(body), Nature::Repeatable)).await
+    }
+
+    /// Takes these commands of sessions together or not at all: what came of each, in their order.
+    /// None of them may have a key or commands of its own.
+    ///
+    /// # Errors
+    /// The error of the first command that was refused; `context.index` in
+    /// [`ClientError::problem`] says which one that was.
+    pub async fn batch(&self, commands: &[Intent]) -> Result<Vec<BatchResult>, ClientError> {
+        let body = requests::batch_body(commands).map_err(|error| self.unwritable(error))?;
+        let path = String::from("/v1/batch");
+        let call = self.write(Method::POST, path, Some(body), Nature::Once);
+        let Envelope { data } = self.call(&call, from_json::<Envelope<BatchResults>>).await?;
+        Ok(data.results)
     }
 
     /// The session as of its last change. See [`crate::project`] for the time left now.
     pub async fn get(&self, session: SessionId) -> Result<SessionState, ClientError> {
         self.session(Call::read(format!("/v1/sessions/{session}"))).await
+    }
+
+    /// The session as one node has it, without asking the others, and how old that may be.
+    pub async fn get_stale(
+        &self,
+        session: SessionId,
+    ) -> Result<StaleAnswer<SessionState>, ClientError> {
+        let path = format!("/v1/sessions/{session}?consistency=stale");
+        self.call(&Call::read(path), from_json).await
+    }
+
+    /// One page of the sessions, ordered by id. The next one has its `next_cursor` as
+    /// [`ListQuery::cursor`]; the last one has none.
+    pub async fn list(&self, query: &ListQuery) -> Result<ListAnswer, ClientError> {
+        let path = format!("/v1/sessions{}", list_query(query));
+        self.call(&Call::read(path), from_json).await
     }
 
     /// Starts the clock of a pending session.
@@ -121,15 +166,15 @@ impl Client {
 
     /// Ends the active participant's cycle and begins the next one's.
     ///
-    /// With `expected_version` it is safe to send again by hand after an unknown effect: it
-    /// cannot happen twice.
+    /// After an unknown effect it is safe to ask again with the `expected_version` of the first
+    /// time: it cannot happen twice.
     pub async fn switch(
         &self,
         session: SessionId,
         body: SwitchBody,
     ) -> Result<SwitchResult, ClientError> {
         let body = requests::switch_body(body).map_err(|error| self.unwritable(error))?;
-        let call = command(session, "switch", body);
+        let call = self.command(session, "switch", body);
         let Envelope { data } = self.call(&call, from_json).await?;
         Ok(data)
     }
@@ -161,12 +206,10 @@ impl Client {
         self.transition(session, "complete", expected_version).await
     }
 
-    /// Removes the session; succeeds, too, where there is none. Sent again where the fate of an
-    /// attempt is unknown, so an id should not be used again soon after.
+    /// Removes the session; succeeds, too, where there is none.
     pub async fn delete(&self, session: SessionId) -> Result<(), ClientError> {
         let path = format!("/v1/sessions/{session}");
-        let nature = Nature::Repeatable;
-        let call = Call { method: Method::DELETE, path, body: None, nature };
+        let call = self.write(Method::DELETE, path, None, Nature::Repeatable);
         self.call(&call, |_| Ok(())).await
     }
 
@@ -190,7 +233,18 @@ impl Client {
         verb: &str,
         expected_version: Option<u64>,
     ) -> Result<SessionState, ClientError> {
-        self.session(command(session, verb, requests::version_body(expected_version))).await
+        self.session(self.command(session, verb, requests::version_body(expected_version))).await
+    }
+
+    fn command(&self, session: SessionId, verb: &str, body: Option<Vec<u8>>) -> Call {
+        let path = format!("/v1/sessions/{session}/{verb}");
+        self.write(Method::POST, path, body, Nature::Once)
+    }
+
+    /// A request that changes something; `nature` is what it is where it has no key.
+    fn write(&self, method: Method, path: String, body: Option<Vec<u8>>, nature: Nature) -> Call {
+        let call = Call { method, path, body, nature, key: None };
+        if self.inner.config.idempotency_keys { call.keyed() } else { call }
     }
 
     async fn session(&self, call: Call) -> Result<SessionState, ClientError> {
@@ -226,7 +280,9 @@ impl Client {
                 }
                 Err(failure) => failure,
             };
-            if retry::effect_of(&failure, call.nature) == Effect::Unknown {
+            if retry::settles(&failure, call.nature) {
+                effect = Effect::None;
+            } else if retry::effect_of(&failure, call.nature) == Effect::Unknown {
                 effect = Effect::Unknown;
             }
             let asked = nodes.url(node);
@@ -254,11 +310,6 @@ impl Client {
             }
         }
     }
-}
-
-fn command(session: SessionId, verb: &str, body: Option<Vec<u8>>) -> Call {
-    let path = format!("/v1/sessions/{session}/{verb}");
-    Call { method: Method::POST, path, body, nature: Nature::Once }
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {

@@ -23,6 +23,13 @@ fn client(urls: impl IntoIterator<Item = String>) -> Client {
     Client::new(Config { deadline: Duration::from_secs(3), ..config }).unwrap()
 }
 
+/// One that sends what changes something without a key.
+fn keyless(urls: impl IntoIterator<Item = String>) -> Client {
+    let keyed = client(urls);
+    let config = Config { idempotency_keys: false, ..keyed.inner.config.clone() };
+    Client::new(config).unwrap()
+}
+
 fn state() -> SessionState {
     let alice = ParticipantId::from_bits(1);
     let new = new_session(SESSION, SyncMode::PerParticipant, &[(alice, Millis::new(60_000))]);
@@ -68,15 +75,32 @@ async fn nobody_there_is_known_to_have_no_effect() {
 }
 
 #[tokio::test]
-async fn a_write_of_unknown_fate_is_not_sent_again() {
-    for reply in [Reply::Drop, Reply::Hang] {
+async fn a_write_of_unknown_fate_is_sent_again_under_its_key() {
+    let lost = refusal(Kind::LeadershipLost);
+    for reply in [Reply::Drop, Reply::Hang, lost, refusal(Kind::NetworkTimeout)] {
         let lossy = TestServer::start(move |_, _| reply.clone()).await;
         let other = TestServer::start(|_, _| success()).await;
         let client = client([lossy.url.clone(), other.url.clone()]);
+        assert_eq!(client.start(SESSION, None).await.unwrap(), state());
+        client.pause(SESSION, None).await.unwrap();
+        let keys = [lossy.keys(), other.keys()].concat();
+        assert_eq!(keys.len(), 3);
+        assert!(keys[0].is_some() && keys[0] == keys[1], "sent again: {keys:?}");
+        assert_ne!(keys[1], keys[2], "another request");
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_a_write_of_unknown_fate_is_not_sent_again() {
+    for reply in [Reply::Drop, Reply::Hang] {
+        let lossy = TestServer::start(move |_, _| reply.clone()).await;
+        let other = TestServer::start(|_, _| success()).await;
+        let client = keyless([lossy.url.clone(), other.url.clone()]);
         let error = client.switch(SESSION, SwitchBody::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unanswered);
         assert_eq!(error.effect(), Effect::Unknown);
         assert_eq!((lossy.seen().len(), other.seen().len()), (1, 0));
+        assert_eq!(lossy.keys(), [None]);
     }
 }
 
@@ -91,23 +115,33 @@ async fn reads_creates_and_deletes_are_sent_again() {
     let urls = [lossy.url.clone(), other.url.clone()];
     let alice = ParticipantId::from_bits(1);
     let new = new_session(SESSION, SyncMode::PerParticipant, &[(alice, Millis::new(60_000))]);
-    assert_eq!(client(urls.clone()).create(&new).await.unwrap(), state());
-    assert_eq!(client(urls.clone()).get(SESSION).await.unwrap(), state());
-    client(urls).delete(SESSION).await.unwrap();
+    assert_eq!(keyless(urls.clone()).create(&new).await.unwrap(), state());
+    assert_eq!(keyless(urls.clone()).get(SESSION).await.unwrap(), state());
+    keyless(urls).delete(SESSION).await.unwrap();
     assert_eq!((lossy.seen().len(), other.seen().len()), (3, 3));
 }
 
 #[tokio::test]
-async fn an_unknown_effect_is_not_forgotten_over_a_harmless_failure() {
-    let node = TestServer::start(|number, _| match number {
-        0 => Reply::Drop,
-        _ => refusal(Kind::SessionExists),
-    });
-    let node = node.await;
-    let new = new_session(SESSION, SyncMode::Global, &[]);
-    let error = client([node.url.clone()]).create(&new).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Service(Kind::SessionExists));
-    assert_eq!(error.effect(), Effect::Unknown);
+async fn an_unknown_effect_is_forgotten_only_where_the_key_tells() {
+    // (with keys, what comes after a lost answer, what is known in the end)
+    let table = [
+        (false, Kind::SessionExists, Effect::Unknown),
+        (true, Kind::SessionExists, Effect::None),
+        (true, Kind::Validation, Effect::Unknown),
+    ];
+    for (keys, kind, effect) in table {
+        let node = TestServer::start(move |number, _| match number {
+            0 => Reply::Drop,
+            _ => refusal(kind),
+        });
+        let node = node.await;
+        let new = new_session(SESSION, SyncMode::Global, &[]);
+        let urls = [node.url.clone()];
+        let client = if keys { client(urls) } else { keyless(urls) };
+        let error = client.create(&new).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Service(kind));
+        assert_eq!(error.effect(), effect, "{kind:?}");
+    }
 }
 
 #[tokio::test]
@@ -119,8 +153,9 @@ async fn refusals_are_retried_where_they_pass() {
         (Kind::Overloaded, true, 2),
         (Kind::ConcurrentModification, false, 1),
         (Kind::InvalidSessionState, false, 1),
-        (Kind::LeadershipLost, false, 1),
-        (Kind::Internal, false, 1),
+        (Kind::LeadershipLost, true, 1),
+        (Kind::Internal, true, 1),
+        (Kind::KeyReused, false, 1),
     ];
     for (kind, succeeds, requests) in table {
         let first = TestServer::start(move |number, _| match number {
@@ -134,7 +169,7 @@ async fn refusals_are_retried_where_they_pass() {
         assert_eq!(first.seen().len(), requests, "{kind:?}");
         if let Err(error) = result {
             assert_eq!(error.kind(), ErrorKind::Service(kind));
-            assert_eq!(error.effect(), kind.meaning().effect);
+            assert_eq!(error.effect(), Effect::None);
             assert_eq!(error.status(), Some(kind.meaning().status));
             assert_eq!(error.problem().unwrap().message, "because");
         }

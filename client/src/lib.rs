@@ -26,9 +26,11 @@
 //! # }
 //! ```
 //!
-//! A request that changes something is never sent a second time while the fate of the first is
-//! unknown, unless doing it twice is the same as doing it once. What a failed request may have
-//! done is [`error::ClientError::effect`].
+//! Every request that changes something has an idempotency key of its own, so a node that dies, a
+//! leader that loses its office, or an answer that is lost on its way is no reason to give up: the
+//! request is sent again under the same key until its deadline, has one effect, and gets one
+//! answer. What a request that failed all the same may have done is
+//! [`error::ClientError::effect`].
 
 pub mod client;
 pub mod error;

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use synckairos_protocol::{
     ids::ParticipantId,
     limits,
-    session::{
-        Group, OnOutage, OnTimeout, Participant, Phase, Seat, Session, SyncMode, invariants,
-    },
+    session::{Group, OnTimeout, Participant, Phase, Seat, Session, SyncMode, invariants},
     time::{Millis, Stamp},
     wire::rest::{ParticipantState, SessionState},
 };
@@ -171,6 +169,7 @@ fn running_session(state: &SessionState) -> Result<Option<Session>, NotASession>
         max_time: state.max_time_ms,
         on_timeout: state.on_timeout.clone().map(OnTimeout::from),
         auto_advance: state.auto_advance,
+        on_outage: state.on_outage,
         warnings: state.warnings_ms.clone(),
         warned: None,
         elapsed: state.elapsed_ms,
@@ -182,8 +181,6 @@ fn running_session(state: &SessionState) -> Result<Option<Session>, NotASession>
         updated_at: state.updated_at,
         started_at: state.session_started_at,
         completed_at: state.session_completed_at,
-        // An outage is an event of its own, and makes no difference to the time between events.
-        on_outage: OnOutage::Charge,
     };
     let latest = since.max(state.updated_at);
     match invariants::broken_rule(&session, latest).or_else(|| too_large(&session)) {

@@ -1,11 +1,12 @@
 //! The bodies of requests as JSON, and a short way to describe a session.
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Serialize, ser::Error as _};
+use serde_json::{Value, json};
 use synckairos_protocol::{
+    command::Intent,
     ids::{GroupId, ParticipantId, SessionId},
     limits,
-    session::{NewParticipant, NewSession, SyncMode},
+    session::{NewParticipant, NewSession, OnOutage, SyncMode},
     time::Millis,
     wire::{
         create::SwitchBody,
@@ -60,6 +61,8 @@ struct CreateForm {
     warnings_ms: Vec<Millis>,
     #[serde(skip_serializing_if = "Option::is_none")]
     active_participant_id: Option<ParticipantId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_outage: Option<OnOutage>,
 }
 
 #[derive(Serialize)]
@@ -87,7 +90,27 @@ struct SwitchForm {
     expected_version: Option<u64>,
 }
 
-pub(crate) fn create_body(new: &NewSession) -> serde_json::Result<Vec<u8>> {
+/// A command of a batch: the body of its own route, and what is in that route's path.
+#[derive(Serialize)]
+struct ActionForm<T> {
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<SessionId>,
+    #[serde(flatten)]
+    body: T,
+}
+
+#[derive(Serialize)]
+struct VersionForm {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_version: Option<u64>,
+}
+
+pub(crate) fn create_body(new: &NewSession, on_outage: OnOutage) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&create_form(new, on_outage)?)
+}
+
+fn create_form(new: &NewSession, on_outage: OnOutage) -> serde_json::Result<CreateForm> {
     let participant = |new: &NewParticipant| ParticipantForm {
         participant_id: new.id,
         participant_index: new.index,
@@ -95,7 +118,7 @@ pub(crate) fn create_body(new: &NewSession) -> serde_json::Result<Vec<u8>> {
         group_id: new.group,
     };
     let groups = new.groups.iter();
-    serde_json::to_vec(&CreateForm {
+    Ok(CreateForm {
         session_id: new.id,
         sync_mode: mode_word(new.mode),
         participants: new.participants.iter().map(participant).collect(),
@@ -111,7 +134,52 @@ pub(crate) fn create_body(new: &NewSession) -> serde_json::Result<Vec<u8>> {
         auto_advance: new.auto_advance,
         warnings_ms: new.warnings.clone(),
         active_participant_id: new.first,
+        on_outage: (on_outage != OnOutage::Charge).then_some(on_outage),
     })
+}
+
+/// # Errors
+/// Metadata is no JSON, or a command is itself several or has a key.
+pub(crate) fn batch_body(commands: &[Intent]) -> serde_json::Result<Vec<u8>> {
+    let commands = commands.iter().map(action).collect::<serde_json::Result<Vec<Value>>>()?;
+    serde_json::to_vec(&json!({ "commands": commands }))
+}
+
+fn action(command: &Intent) -> serde_json::Result<Value> {
+    let create = |new, on_outage| {
+        let body = create_form(new, on_outage)?;
+        serde_json::to_value(ActionForm { action: "create", session_id: None, body })
+    };
+    let version = |action, session: &SessionId, expected_version: &Option<u64>| {
+        let (session_id, expected_version) = (Some(*session), *expected_version);
+        let body = VersionForm { expected_version };
+        serde_json::to_value(ActionForm { action, session_id, body })
+    };
+    match command {
+        Intent::Create(new) => create(new, OnOutage::Charge),
+        Intent::CreateWith { new, on_outage } => create(new, *on_outage),
+        Intent::Start { session, expected_version } => version("start", session, expected_version),
+        Intent::Pause { session, expected_version } => version("pause", session, expected_version),
+        Intent::Resume { session, expected_version } => {
+            version("resume", session, expected_version)
+        }
+        Intent::Complete { session, expected_version } => {
+            version("complete", session, expected_version)
+        }
+        Intent::Delete { session } => version("delete", session, &None),
+        Intent::Switch { session, expected_version, current, next } => {
+            let body = SwitchForm {
+                next_participant_id: *next,
+                current_participant_id: *current,
+                expected_version: *expected_version,
+            };
+            let session_id = Some(*session);
+            serde_json::to_value(ActionForm { action: "switch", session_id, body })
+        }
+        Intent::Atomic { .. } | Intent::Once { .. } => {
+            Err(serde_json::Error::custom("a batch holds plain commands of sessions"))
+        }
+    }
 }
 
 /// `None` where there is nothing to say.
@@ -134,7 +202,10 @@ pub(crate) fn version_body(expected_version: Option<u64>) -> Option<Vec<u8>> {
 mod tests {
     use synckairos_protocol::{
         session::{Group, OnTimeout},
-        wire::create::{parse_create, parse_expected_version, parse_switch},
+        wire::{
+            batch::parse_batch,
+            create::{parse_create, parse_expected_version, parse_switch},
+        },
     };
 
     use super::*;
@@ -165,10 +236,29 @@ mod tests {
             ..new_session(id, SyncMode::PerGroup, &[(alice, bank), (bob, bank)])
         };
         full.participants[0].group = Some(team);
-        for new in [plain, full] {
-            let body = create_body(&new).unwrap();
-            assert_eq!(parse_create(&parsed(&body)), Ok(new));
+        for (new, on_outage) in [(plain, OnOutage::Charge), (full, OnOutage::Freeze)] {
+            let body = create_body(&new, on_outage).unwrap();
+            assert_eq!(parse_create(&parsed(&body)), Ok((new.clone(), on_outage)));
+            let version = Some(4);
+            let commands = [
+                Intent::create(new, on_outage),
+                Intent::Start { session: id, expected_version: version },
+                Intent::Switch {
+                    session: id,
+                    expected_version: None,
+                    current: Some(alice),
+                    next: Some(bob),
+                },
+                Intent::Pause { session: id, expected_version: None },
+                Intent::Resume { session: id, expected_version: version },
+                Intent::Complete { session: id, expected_version: None },
+                Intent::Delete { session: id },
+            ];
+            let body = batch_body(&commands).unwrap();
+            assert_eq!(parse_batch(&parsed(&body)), Ok(commands.to_vec()));
         }
+        let nested = Intent::Atomic { intents: Vec::new() };
+        assert!(batch_body(&[nested]).is_err());
     }
 
     #[test]
@@ -191,6 +281,6 @@ mod tests {
             metadata: Some(String::from("{")),
             ..new_session(id, SyncMode::Global, &[])
         };
-        assert!(create_body(&new).is_err());
+        assert!(create_body(&new, OnOutage::Charge).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! When a failed request is sent again, and to whom: never where its effect is unknown, unless
-//! doing it twice is the same as doing it once.
+//! When a failed request is sent again, and to whom: never where its effect is unknown, unless it
+//! has a key by which the cluster knows it again, or doing it twice is the same as doing it once.
 
 use std::time::Duration;
 
@@ -38,7 +38,45 @@ pub(crate) fn next(failure: &Failure, nature: Nature) -> Next {
 pub(crate) fn effect_of(failure: &Failure, nature: Nature) -> Effect {
     match nature {
         Nature::Read => Effect::None,
-        Nature::Repeatable | Nature::Once => failure.effect(),
+        Nature::Keyed | Nature::Repeatable | Nature::Once => failure.effect(),
+    }
+}
+
+/// Does this answer to a request with a key tell what became of all its attempts? What the machine
+/// answers, it answers to each of them; what stands in its way says nothing of the others.
+pub(crate) fn settles(failure: &Failure, nature: Nature) -> bool {
+    let ErrorKind::Service(kind) = failure.kind() else { return false };
+    nature == Nature::Keyed && is_of_machine(kind)
+}
+
+const fn is_of_machine(kind: Kind) -> bool {
+    match kind {
+        Kind::ParticipantNotFound
+        | Kind::InvalidSessionState
+        | Kind::ParticipantExpired
+        | Kind::SessionNotFound
+        | Kind::ConcurrentModification
+        | Kind::SessionExists
+        | Kind::CapacityExceeded => true,
+        Kind::Validation
+        | Kind::Unauthenticated
+        | Kind::PermissionDenied
+        | Kind::NotFound
+        | Kind::MethodNotAllowed
+        | Kind::PayloadTooLarge
+        | Kind::KeyReused
+        | Kind::FormatLevelTooLow
+        | Kind::TokenInvalid
+        | Kind::NodeNotFound
+        | Kind::RateLimitExceeded
+        | Kind::Internal
+        | Kind::NoLeader
+        | Kind::Overloaded
+        | Kind::ShuttingDown
+        | Kind::StorageUnavailable
+        | Kind::LeadershipLost
+        | Kind::PushUnavailable
+        | Kind::NetworkTimeout => false,
     }
 }
 
@@ -105,6 +143,9 @@ mod tests {
             (Kind::ConcurrentModification, Nature::Repeatable, Next::GiveUp),
             (Kind::LeadershipLost, Nature::Once, Next::GiveUp),
             (Kind::LeadershipLost, Nature::Repeatable, Next::Elsewhere),
+            (Kind::LeadershipLost, Nature::Keyed, Next::Elsewhere),
+            (Kind::NetworkTimeout, Nature::Keyed, Next::Elsewhere),
+            (Kind::ConcurrentModification, Nature::Keyed, Next::GiveUp),
             (Kind::NetworkTimeout, Nature::Read, Next::Elsewhere),
             (Kind::SessionNotFound, Nature::Read, Next::GiveUp),
         ];

@@ -23,6 +23,7 @@ pub(crate) enum Reply {
 pub(crate) struct TestServer {
     pub(crate) url: String,
     seen: Arc<Mutex<Vec<String>>>,
+    keys: Arc<Mutex<Vec<Option<String>>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -34,18 +35,25 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let keys = Arc::new(Mutex::new(Vec::new()));
         let script = Arc::new(script);
         let task = tokio::spawn({
-            let seen = Arc::clone(&seen);
+            let (seen, keys) = (Arc::clone(&seen), Arc::clone(&keys));
             async move {
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                    tokio::spawn(async move { converse(stream, &seen, &*script).await });
+                    let (seen, keys) = (Arc::clone(&seen), Arc::clone(&keys));
+                    let script = Arc::clone(&script);
+                    tokio::spawn(async move { converse(stream, &seen, &keys, &*script).await });
                 }
             }
         });
-        Self { url, seen, task }
+        Self { url, seen, keys, task }
+    }
+
+    /// The idempotency keys of the requests that arrived.
+    pub(crate) fn keys(&self) -> Vec<Option<String>> {
+        self.keys.lock().unwrap().clone()
     }
 
     /// First lines and bodies of the requests that arrived.
@@ -69,9 +77,11 @@ pub(crate) async fn nobody() -> String {
 async fn converse(
     mut stream: TcpStream,
     seen: &Mutex<Vec<String>>,
+    keys: &Mutex<Vec<Option<String>>>,
     script: &(impl Fn(usize, &str) -> Reply + ?Sized),
 ) {
-    while let Some((line, body)) = read_request(&mut stream).await {
+    while let Some((line, key, body)) = read_request(&mut stream).await {
+        keys.lock().unwrap().push(key);
         let number = {
             let mut seen = seen.lock().unwrap();
             seen.push(format!("{line} {body}").trim_end().to_owned());
@@ -93,8 +103,8 @@ async fn converse(
     }
 }
 
-/// First line without the HTTP version, and body.
-async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
+/// First line without the HTTP version, idempotency key, and body.
+async fn read_request(stream: &mut TcpStream) -> Option<(String, Option<String>, String)> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -105,14 +115,16 @@ async fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
         }
     };
     let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
-    let length = head
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .map_or(0, |(_, value)| value.trim().parse::<usize>().unwrap());
+    let header = |wanted: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+        let found = lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.trim().to_owned())
+    };
+    let length = header("content-length").map_or(0, |value| value.parse::<usize>().unwrap());
+    let key = header("idempotency-key");
     while bytes.len() < head_end + length {
         stream.read_buf(&mut bytes).await.ok()?;
     }
     let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
-    Some((line, String::from_utf8(bytes[head_end..].to_vec()).unwrap()))
+    Some((line, key, String::from_utf8(bytes[head_end..].to_vec()).unwrap()))
 }

@@ -13,8 +13,9 @@ use crate::{
     error::Failure,
 };
 
-/// A session of 1000 participants with all the metadata it may have is a tenth of this.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A session of 1000 participants with all the metadata it may have is a quarter of a megabyte, and
+/// a batch answers with a hundred of them at most.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
@@ -29,18 +30,25 @@ pub(crate) struct Call {
     /// JSON.
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) nature: Nature,
+    /// The same for every time that the request is sent.
+    pub(crate) key: Option<String>,
 }
 
-/// What sending a request twice does. A request with an idempotency key will be `Repeatable`.
+/// What sending a request twice does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nature {
     /// It changes nothing.
     Read,
+    /// It has a key: the cluster does it once, and gives the first answer again.
+    Keyed,
     /// Done twice is done once.
     Repeatable,
     /// Each arrival may do something.
     Once,
 }
+
+/// Under which the cluster knows a request again.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Status and body as they came.
 #[derive(Debug)]
@@ -52,7 +60,14 @@ pub(crate) struct RawAnswer {
 
 impl Call {
     pub(crate) fn read(path: String) -> Self {
-        Self { method: Method::GET, path, body: None, nature: Nature::Read }
+        Self { method: Method::GET, path, body: None, nature: Nature::Read, key: None }
+    }
+
+    /// With a key that no other request has.
+    #[must_use]
+    pub(crate) fn keyed(self) -> Self {
+        let key = Some(uuid::Uuid::now_v7().to_string());
+        Self { nature: Nature::Keyed, key, ..self }
     }
 }
 
@@ -81,6 +96,9 @@ impl Transport {
         let mut request = self.http.request(call.method.clone(), url).timeout(timeout);
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        if let Some(key) = &call.key {
+            request = request.header(IDEMPOTENCY_KEY, key);
         }
         let response = request.send().await.map_err(Failure::of_transport)?;
         let status = response.status().as_u16();

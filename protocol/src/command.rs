@@ -248,6 +248,15 @@ impl CommandBatch {
 }
 
 impl Intent {
+    /// In the older form where that says the same, so that any version of a node understands it.
+    pub fn create(new: NewSession, on_outage: OnOutage) -> Self {
+        let new = Box::new(new);
+        match on_outage {
+            OnOutage::Charge => Self::Create(new),
+            OnOutage::Freeze => Self::CreateWith { new, on_outage },
+        }
+    }
+
     /// The intent as nodes of this format level understand it. At level 1 nobody remembers keys,
     /// and a request has its effect without one, as in the release of that level.
     ///

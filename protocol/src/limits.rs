@@ -52,6 +52,15 @@ pub const TICK_SESSIONS_MAX: u32 = 1_000;
 /// after a long outage one session can owe thousands.
 pub const TICK_CHANGES_MAX: usize = 2_000;
 
+/// Sessions on one page of a list, where the request does not say.
+pub const LIST_DEFAULT: usize = 50;
+/// Sessions on one page of a list.
+pub const LIST_MAX: usize = 200;
+/// Sessions that are looked at for one page; what is left comes with the next.
+pub const LIST_SCAN_MAX: usize = 10_000;
+/// Bytes of one page, about: it ends early where sessions are large, but has at least one.
+pub const LIST_BYTES_MAX: usize = 1024 * 1024;
+
 /// One stored row, one snapshot chunk: a session at every bound fits.
 pub const ROW_BYTES_MAX: usize = 1024 * 1024;
 /// One frame between peers: an append of several entries.

@@ -72,6 +72,30 @@ impl Http {
         self.post_json("/v1/sessions", body).await
     }
 
+    /// A POST under an idempotency key, with a body where it is not null, where there may be nobody
+    /// to answer.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn try_post_keyed(
+        &self,
+        path: &str,
+        body: &Value,
+        key: &str,
+    ) -> reqwest::Result<Answer> {
+        let request = self.request(Method::POST, path).header("idempotency-key", key);
+        send(if body.is_null() { request } else { request.json(body) }).await
+    }
+
+    /// As `try_post_keyed`, where there is somebody.
+    ///
+    /// # Panics
+    /// Where no answer comes.
+    pub async fn post_keyed(&self, path: &str, body: &Value, key: &str) -> Answer {
+        let answer = self.try_post_keyed(path, body, key).await;
+        answer.unwrap_or_else(|error| panic!("no answer: {error:?}"))
+    }
+
     /// `start`, `switch`, `pause`, `resume` or `complete`, without a body.
     ///
     /// # Panics

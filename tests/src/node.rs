@@ -37,6 +37,22 @@ pub struct Node {
 }
 
 impl Node {
+    /// Sets this node's clocks wrong while it runs: the wall clock by an offset, both by a rate.
+    /// It sees them so a moment later.
+    ///
+    /// # Panics
+    /// Where the file cannot be written.
+    pub fn set_clock(&self, wall_offset_ms: i64, rate_ppm: i64) {
+        let (file, fresh) = (self.clock_file(), self.directory.join("clock.new"));
+        // Renamed into place, so that the node never reads half of it.
+        fs::write(&fresh, format!("{wall_offset_ms} {rate_ppm}")).expect("the directory is ours");
+        fs::rename(&fresh, &file).expect("the directory is ours");
+    }
+
+    fn clock_file(&self) -> PathBuf {
+        self.directory.join("clock")
+    }
+
     pub(crate) fn new(
         id: u64,
         address: SocketAddr,
@@ -65,6 +81,7 @@ impl Node {
         let arguments = ["serve", "--exit-with-parent", "--config", path_text(&file)];
         let mut command = process::command(arguments, &self.log_file());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.env("SYNCKAIROS_TEST_CLOCK", self.clock_file());
         *process = Some(Process::start(command));
     }
 

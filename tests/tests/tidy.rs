@@ -193,6 +193,25 @@ fn ready_configurations_are_read() {
     }
 }
 
+/// What sets clocks wrong is for tests, and no release has it.
+#[test]
+fn releases_have_no_test_clock() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let release = manifest["profile"]["release"].as_table().unwrap();
+    for key in ["debug-assertions", "package", "inherits"] {
+        assert!(!release.contains_key(key), "profile.release sets {key}");
+    }
+    let raft = fs::read_to_string(root().join("daemon/src/raft/mod.rs")).unwrap();
+    assert!(raft.contains("#[cfg(debug_assertions)]\nmod test_clock;"));
+    let variable = ["SYNCKAIROS_TEST_", "CLOCK"].concat();
+    let server =
+        |path: &str| path.starts_with("daemon/") && path != "daemon/src/raft/test_clock.rs";
+    for (path, text) in sources().iter().filter(|(path, _)| server(path)) {
+        assert!(!text.contains(&variable), "{path} knows the test clock's variable");
+    }
+}
+
 /// Metric names in the dashboard and in the rules are names that the program knows.
 #[test]
 fn dashboards_and_rules_name_real_metrics() {

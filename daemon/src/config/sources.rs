@@ -91,7 +91,7 @@ fn figment(file: Option<&Path>, flags: &Flags) -> Result<Figment, LoadError> {
         let port = port_variable(&figment, &port)?;
         figment = figment.merge(port);
     }
-    figment = figment.merge(Env::prefixed(PREFIX).split("__"));
+    figment = figment.merge(environment().split("__"));
     let given = [
         ("http.listen", flags.http_listen.clone()),
         ("node.data_dir", flags.data_dir.as_ref().map(|dir| dir.display().to_string())),
@@ -103,6 +103,14 @@ fn figment(file: Option<&Path>, flags: &Flags) -> Result<Figment, LoadError> {
         }
     }
     Ok(figment)
+}
+
+fn environment() -> Env {
+    let environment = Env::prefixed(PREFIX);
+    // Not a setting: it names the file by which tests set the node's clocks wrong.
+    #[cfg(debug_assertions)]
+    let environment = environment.ignore(&["test_clock"]);
+    environment
 }
 
 /// v2's `PORT` moves the client port and leaves the address as it is.

@@ -159,6 +159,7 @@ fn unlimited(route: Route<'_>, method: &Method, path: &str) -> Step {
         Route::Sessions
         | Route::Session(_)
         | Route::Command(..)
+        | Route::Batch
         | Route::Time
         | Route::Unmatched => Step::Answered(ApiError::not_found(method, path).into()),
     }
@@ -171,11 +172,11 @@ fn limited(edge: Edge<'_>, route: Route<'_>, head: &http::request::Parts, body: 
     if route == Route::Time {
         return Step::Answered(status::time(edge));
     }
-    let action = match sessions::action(route, &head.method, body) {
+    let action = match sessions::action(route, head, body) {
         Ok(action) => action,
         Err(error) => return Step::Answered(error.into()),
     };
-    match sessions::admit_switch(edge, &action) {
+    match sessions::admit_switches(edge, &action) {
         Ok(verdict) => Step::Session(action, verdict),
         Err(verdict) => Step::Answered(refuse(TOO_MANY_SWITCHES, verdict)),
     }
@@ -189,6 +190,7 @@ fn node_reply(state: &AppState, route: Route<'_>) -> Reply {
         | Route::Sessions
         | Route::Session(_)
         | Route::Command(..)
+        | Route::Batch
         | Route::Time
         | Route::Health
         | Route::OpenApi

@@ -10,6 +10,7 @@ mod docs;
 mod edge;
 mod error;
 mod etag;
+mod idempotency;
 mod openapi;
 mod reply;
 mod request_id;

@@ -8,6 +8,7 @@ pub(super) enum Route<'a> {
     Sessions,
     Session(&'a str),
     Command(&'a str, Command),
+    Batch,
     Time,
     Node,
     Health,
@@ -40,6 +41,7 @@ const COMMANDS: [(&str, Command); 5] = [
 
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 const POST: &[Method] = &[Method::POST];
+const SESSIONS: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
 const SESSION: &[Method] = &[Method::GET, Method::HEAD, Method::DELETE];
 
 impl<'a> Route<'a> {
@@ -69,6 +71,7 @@ impl<'a> Route<'a> {
             1 if is(0, "metrics") => Self::Metrics,
             2 if is(0, "v1") && is(1, "time") => Self::Time,
             2 if is(0, "v1") && is(1, "node") => Self::Node,
+            2 if is(0, "v1") && is(1, "batch") => Self::Batch,
             2 if is(0, "v1") && is(1, "sessions") => Self::Sessions,
             3 | 4 if is(0, "v1") && is(1, "sessions") && !segments[2].is_empty() => {
                 let id = segments[2];
@@ -94,6 +97,7 @@ impl<'a> Route<'a> {
             Self::Command(_, Command::Pause) => "/v1/sessions/:id/pause",
             Self::Command(_, Command::Resume) => "/v1/sessions/:id/resume",
             Self::Command(_, Command::Complete) => "/v1/sessions/:id/complete",
+            Self::Batch => "/v1/batch",
             Self::Time => "/v1/time",
             Self::Node => "/v1/node",
             Self::Health => "/health",
@@ -108,7 +112,8 @@ impl<'a> Route<'a> {
     /// Empty where there is no such route.
     pub(super) const fn methods(self) -> &'static [Method] {
         match self {
-            Self::Sessions | Self::Command(..) => POST,
+            Self::Sessions => SESSIONS,
+            Self::Batch | Self::Command(..) => POST,
             Self::Session(_) => SESSION,
             Self::Time
             | Self::Node
@@ -128,6 +133,7 @@ impl<'a> Route<'a> {
             Self::Sessions
             | Self::Session(_)
             | Self::Command(..)
+            | Self::Batch
             | Self::Time
             | Self::Unmatched => true,
             Self::Node
@@ -145,6 +151,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Session(id) | Self::Command(id, _) => Some(id),
             Self::Sessions
+            | Self::Batch
             | Self::Time
             | Self::Node
             | Self::Health
@@ -179,6 +186,8 @@ mod tests {
             ("/v1/sessions/X/cancel", Route::Unmatched),
             ("/v1/sessions/X/start/more", Route::Unmatched),
             ("/v1/sessions//start", Route::Unmatched),
+            ("/v1/Batch/", Route::Batch),
+            ("/v1/batch/x", Route::Unmatched),
             ("/V1/TIME", Route::Time),
             ("/v1/time/", Route::Time),
             ("/v1/time//", Route::Unmatched),

@@ -2,17 +2,20 @@
 
 use std::time::Instant;
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, request};
 use serde_json::Value;
 use synckairos_protocol::{
-    command::Intent,
+    codec,
+    command::{Intent, RequestKey},
     error::Kind,
     event::Answer,
     ids::SessionId,
     reject::Reject,
     session::Session,
     wire::{
+        batch::{BatchResult, BatchResults, parse_batch},
         create::{parse_create, parse_expected_version, parse_switch},
+        listing::{Consistency, ListAnswer, ListQuery, StaleAnswer, parse_consistency, parse_list},
         problem::{FieldIssue, IssueCode},
         rest::{Envelope, SessionState, SwitchResult},
     },
@@ -21,39 +24,55 @@ use synckairos_protocol::{
 use super::{
     AppState, Edge,
     error::ApiError,
+    idempotency,
     reply::Reply,
     route::{Command, Route},
-    text::percent_decode,
+    text::{percent_decode, query_value},
 };
-use crate::{admission::Verdict, sessions::refusal::Refusal};
+use crate::{
+    admission::Verdict,
+    sessions::{listing::Page, refusal::Refusal},
+};
 
 /// What a valid request to a session route asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    Read(SessionId),
+    Read(SessionId, Consistency),
+    List(ListQuery),
     Propose(Intent),
 }
 
-/// What the request asks for: first the id in its path is checked, then its body.
+/// What the request asks for: first the id in its path is checked, then its query or its body, then
+/// its idempotency key.
 ///
 /// # Errors
-/// Everything that is wrong with the path, else with the body.
-pub(super) fn action(route: Route<'_>, method: &Method, body: &Value) -> Result<Action, ApiError> {
-    let propose = |intent| Ok(Action::Propose(intent));
-    match route {
-        Route::Sessions => {
-            let new = parse_create(body).map_err(ApiError::validation)?;
-            propose(Intent::Create(Box::new(new)))
+/// Everything that is wrong with the first of them that is wrong.
+pub(super) fn action(
+    route: Route<'_>,
+    head: &request::Parts,
+    body: &Value,
+) -> Result<Action, ApiError> {
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    let query = |key: &str| query_value(head.uri.query().unwrap_or_default(), key);
+    let intent = match route {
+        Route::Sessions if reads => {
+            return parse_list(query).map(Action::List).map_err(ApiError::validation);
         }
-        Route::Session(id) => {
+        Route::Session(id) if reads => {
             let session = session_id(id)?;
-            if method == Method::DELETE {
-                propose(Intent::Delete { session })
-            } else {
-                Ok(Action::Read(session))
-            }
+            let consistency = parse_consistency(query("consistency").as_deref());
+            let consistency = consistency.map_err(ApiError::validation)?;
+            return Ok(Action::Read(session, consistency));
         }
-        Route::Command(id, command) => propose(command_intent(command, session_id(id)?, body)?),
+        Route::Sessions => {
+            let (new, on_outage) = parse_create(body).map_err(ApiError::validation)?;
+            Intent::create(new, on_outage)
+        }
+        Route::Session(id) => Intent::Delete { session: session_id(id)? },
+        Route::Command(id, command) => command_intent(command, session_id(id)?, body)?,
+        Route::Batch => {
+            Intent::Atomic { intents: parse_batch(body).map_err(ApiError::validation)? }
+        }
         Route::Time
         | Route::Node
         | Route::Health
@@ -62,8 +81,24 @@ pub(super) fn action(route: Route<'_>, method: &Method, body: &Value) -> Result<
         | Route::OpenApi
         | Route::DocsRoot
         | Route::Docs(_)
-        | Route::Unmatched => Err(ApiError::new(Kind::NotFound, "not a session route")),
-    }
+        | Route::Unmatched => return Err(ApiError::new(Kind::NotFound, "not a session route")),
+    };
+    keyed(intent, head).map(Action::Propose)
+}
+
+/// The intent under its idempotency key, where the request has one.
+fn keyed(intent: Intent, head: &request::Parts) -> Result<Intent, ApiError> {
+    let key = idempotency::key(&head.headers);
+    let Some(key) = key.map_err(|issue| ApiError::validation(vec![issue]))? else {
+        return Ok(intent);
+    };
+    // What the request means, whatever its spelling: the same on every node, and for ever.
+    let meaning = codec::encode(codec::Kind::PeerRequest, 1, &intent).map_err(|error| {
+        tracing::error!(%error, "a request cannot be encoded");
+        ApiError::new(Kind::Internal, "Internal server error")
+    })?;
+    let key = RequestKey { key, digest: *blake3::hash(&meaning).as_bytes() };
+    Ok(Intent::Once { key, intent: Box::new(intent) })
 }
 
 fn command_intent(command: Command, session: SessionId, body: &Value) -> Result<Intent, ApiError> {
@@ -95,25 +130,72 @@ fn session_id(raw: &str) -> Result<SessionId, ApiError> {
     })
 }
 
-/// Counts a switch; `None` where the action is none, or its limiter is off.
+/// Counts each switch; `None` where there is none, or its limiter is off.
 ///
 /// # Errors
-/// 429 where the session has seen as many as it may.
-pub(super) fn admit_switch(edge: Edge<'_>, action: &Action) -> Result<Option<Verdict>, Verdict> {
-    let Action::Propose(Intent::Switch { session, .. }) = action else { return Ok(None) };
-    match edge.limits.switch(*session, edge.now) {
+/// 429 where a session has seen as many as it may.
+pub(super) fn admit_switches(edge: Edge<'_>, action: &Action) -> Result<Option<Verdict>, Verdict> {
+    let Action::Propose(intent) = action else { return Ok(None) };
+    match plain(intent) {
+        Intent::Switch { session, .. } => admit_switch(edge, *session),
+        Intent::Atomic { intents } => {
+            for intent in intents {
+                if let Intent::Switch { session, .. } = intent {
+                    admit_switch(edge, *session)?;
+                }
+            }
+            // The headers of the answer are about the requests of the caller.
+            Ok(None)
+        }
+        Intent::Create(_)
+        | Intent::CreateWith { .. }
+        | Intent::Start { .. }
+        | Intent::Pause { .. }
+        | Intent::Resume { .. }
+        | Intent::Complete { .. }
+        | Intent::Delete { .. }
+        | Intent::Once { .. } => Ok(None),
+    }
+}
+
+fn admit_switch(edge: Edge<'_>, session: SessionId) -> Result<Option<Verdict>, Verdict> {
+    match edge.limits.switch(session, edge.now) {
         Some(verdict) if !verdict.allowed => Err(verdict),
         verdict => Ok(verdict),
+    }
+}
+
+/// What is asked for, without the key under which it is asked.
+fn plain(intent: &Intent) -> &Intent {
+    match intent {
+        Intent::Once { intent, .. } => intent,
+        Intent::Create(_)
+        | Intent::CreateWith { .. }
+        | Intent::Start { .. }
+        | Intent::Switch { .. }
+        | Intent::Pause { .. }
+        | Intent::Resume { .. }
+        | Intent::Complete { .. }
+        | Intent::Delete { .. }
+        | Intent::Atomic { .. } => intent,
     }
 }
 
 /// Carries the action out and renders what came of it.
 pub(super) async fn perform(state: &AppState, action: Action, request_id: &str) -> Reply {
     match action {
-        Action::Read(id) => render_read(id, state.sessions.read(id).await.as_ref()),
+        Action::Read(id, Consistency::Linearizable) => {
+            render_read(id, state.sessions.read(id).await.as_ref())
+        }
+        Action::Read(id, Consistency::Stale) => render_stale(state, id),
+        Action::List(query) => match state.sessions.list(query).await {
+            Ok(page) => render_page(&page),
+            Err(refusal) => ApiError::from(refusal).into(),
+        },
         Action::Propose(intent) => {
-            let created = matches!(intent, Intent::Create(_));
-            let switched = matches!(intent, Intent::Switch { .. });
+            let asked = plain(&intent);
+            let created = matches!(asked, Intent::Create(_) | Intent::CreateWith { .. });
+            let switched = matches!(asked, Intent::Switch { .. });
             let began = Instant::now();
             let answer = state.sessions.propose(intent, request_id).await;
             if switched {
@@ -132,6 +214,27 @@ fn render_read<S: AsRef<Session>>(id: SessionId, read: Result<&Option<S>, &Refus
     }
 }
 
+fn render_stale(state: &AppState, id: SessionId) -> Reply {
+    let (session, freshness) = state.sessions.read_stale(id);
+    match session {
+        Some(session) => {
+            let data = SessionState::from(&*session);
+            Reply::json(StatusCode::OK, &StaleAnswer { data, freshness })
+        }
+        None => ApiError::from(Refusal::Rejected(Reject::SessionNotFound(id)))
+            .with("revision", freshness.revision)
+            .with("as_of_ms", freshness.as_of_ms.unix_millis())
+            .with("leader_heard_ms", freshness.leader_heard_ms.get())
+            .into(),
+    }
+}
+
+fn render_page(page: &Page) -> Reply {
+    let data = page.sessions.iter().map(|session| SessionState::from(&**session)).collect();
+    let (next_cursor, freshness) = (page.next, page.freshness);
+    Reply::json(StatusCode::OK, &ListAnswer { data, next_cursor, freshness })
+}
+
 fn render_answer(created: bool, answer: Result<Answer, Refusal>) -> Reply {
     match answer {
         Ok(Answer::Session(session)) => {
@@ -142,8 +245,12 @@ fn render_answer(created: bool, answer: Result<Answer, Refusal>) -> Reply {
             Reply::json(StatusCode::OK, &Envelope { data })
         }
         Ok(Answer::Deleted) => Reply::empty(StatusCode::NO_CONTENT),
+        Ok(Answer::Batch(answers)) => {
+            let results = answers.iter().filter_map(BatchResult::of).collect();
+            Reply::json(StatusCode::OK, &Envelope { data: BatchResults { results } })
+        }
         // No client command is answered so.
-        Ok(Answer::Swept { .. } | Answer::Batch(_) | Answer::Done | Answer::Admitted { .. }) => {
+        Ok(Answer::Swept { .. } | Answer::Done | Answer::Admitted { .. }) => {
             ApiError::new(Kind::Internal, "Internal server error").into()
         }
         Err(refusal) => ApiError::from(refusal).into(),

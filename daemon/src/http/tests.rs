@@ -185,7 +185,8 @@ async fn unknown_paths_and_wrong_methods_are_told_in_json() {
     let table = [
         (Method::GET, "/nowhere", 404, None),
         (Method::GET, "/ws", 404, None),
-        (Method::GET, "/v1/sessions", 405, Some("POST")),
+        (Method::DELETE, "/v1/sessions", 405, Some("GET, HEAD, POST")),
+        (Method::GET, "/v1/batch", 405, Some("POST")),
         (Method::PUT, "/v1/sessions/x", 405, Some("GET, HEAD, DELETE")),
         (Method::GET, "/v1/sessions/x/start", 405, Some("POST")),
         (Method::POST, "/v1/time", 405, Some("GET, HEAD")),
@@ -270,4 +271,96 @@ async fn commands_carry_the_version_that_the_caller_expects() {
         stage.call(Method::POST, &path, JSON, json!([1]).to_string().as_bytes()).await,
         Step::Session(..)
     ));
+}
+
+/// The key and digest that a request with these key headers is proposed under.
+async fn keyed(stage: &Stage, path: &str, body: &str, keys: &[&str]) -> Result<Intent, Value> {
+    let mut request = Request::post(path)
+        .header(header::CONTENT_TYPE, JSON)
+        .header(header::CONTENT_LENGTH, body.len());
+    for key in keys {
+        request = request.header("Idempotency-Key", *key);
+    }
+    match stage.send(request.body(Body::from(body.to_owned())).unwrap()).await {
+        Step::Session(Action::Propose(intent), _) => Ok(intent),
+        Step::Answered(reply) => Err(error(&reply)["details"][0]["field"].clone()),
+        step @ (Step::Node | Step::Session(..)) => panic!("{step:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_key_stands_for_what_the_request_means() {
+    let stage = Stage::unlimited();
+    let path = switch_path();
+    let body = format!(r#"{{"next_participant_id":"{BOB}"}}"#);
+    let spaced = format!(r#"{{ "x": 7, "next_participant_id": "{BOB}" }}"#);
+    let Ok(Intent::Once { key, intent }) = keyed(&stage, &path, &body, &["k-1"]).await else {
+        panic!("a request with a key is proposed under it")
+    };
+    assert_eq!(key.key, "k-1");
+    assert!(matches!(&*intent, Intent::Switch { next: Some(_), .. }));
+    let other_path = format!("/v1/sessions/{BOB}/switch");
+    let table = [
+        (path.as_str(), body.as_str(), "k-1", true),
+        (path.as_str(), spaced.as_str(), "\"k-1\"", true),
+        (path.as_str(), "{}", "k-1", false),
+        (other_path.as_str(), body.as_str(), "k-1", false),
+    ];
+    for (path, body, word, same) in table {
+        let again = keyed(&stage, path, body, &[word]).await;
+        let Ok(Intent::Once { key: again, .. }) = again else { panic!("{again:?}") };
+        assert_eq!(again == key, same, "{path} {body}");
+    }
+    let plain = keyed(&stage, &path, &body, &[]).await;
+    assert_eq!(plain.as_ref(), Ok(&*intent));
+    for keys in [&["a", "a"][..], &["a b"], &[""]] {
+        assert_eq!(keyed(&stage, &path, &body, keys).await, Err(json!("Idempotency-Key")));
+    }
+    let wrong = keyed(&stage, &path, r#"{"expected_version":0}"#, &["a b"]).await;
+    assert_eq!(wrong, Err(json!("expected_version")), "the body is judged first");
+}
+
+#[tokio::test]
+async fn each_switch_of_a_batch_counts() {
+    let stage = Stage::new(HttpSettings { rate_limit_switch: 2, ..HttpSettings::default() });
+    let switch = json!({"action": "switch", "session_id": SESSION});
+    let other = json!({"action": "switch", "session_id": BOB});
+    let two = json!({"commands": [switch, other, switch]}).to_string();
+    let step = stage.call(Method::POST, "/v1/batch", JSON, two.as_bytes()).await;
+    let Step::Session(Action::Propose(Intent::Atomic { intents }), Some(verdict)) = step else {
+        panic!("{step:?}")
+    };
+    assert_eq!((intents.len(), verdict.limit), (3, 100));
+    let refused = stage.answer(Method::POST, "/v1/batch", &two).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers["ratelimit-policy"], "2;w=1");
+}
+
+#[tokio::test]
+async fn reads_say_how_fresh_they_must_be() {
+    use synckairos_protocol::wire::listing::Consistency;
+    let stage = Stage::unlimited();
+    let path = format!("/v1/sessions/{SESSION}");
+    let table = [
+        ("", Some(Consistency::Linearizable)),
+        ("?consistency=linearizable", Some(Consistency::Linearizable)),
+        ("?x=1&consistency=stale", Some(Consistency::Stale)),
+        ("?consistency=lease", None),
+        ("?consistency=", None),
+    ];
+    for (query, expected) in table {
+        for path in [&path, "/v1/sessions"] {
+            let step = stage.call(Method::GET, &format!("{path}{query}"), JSON, b"").await;
+            let consistency = match step {
+                Step::Session(Action::Read(_, consistency), _) => Some(consistency),
+                Step::Session(Action::List(query), _) => Some(query.consistency),
+                Step::Answered(reply) => {
+                    assert_eq!(error(&reply)["details"][0]["field"], "consistency");
+                    None
+                }
+                step @ (Step::Node | Step::Session(..)) => panic!("{step:?}"),
+            };
+            assert_eq!(consistency, expected, "{path}{query}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) fn create() -> Command {
         "total_time_ms": 60_000,
         "warnings_ms": [10_000],
     });
-    Command::Create(Box::new(parse_create(&body).unwrap()))
+    Command::Create(Box::new(parse_create(&body).unwrap().0))
 }
 
 /// The changes of one entry that holds `command`.

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod endpoint;
 pub(crate) mod frames;
+mod host_time;
 pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod messages;
@@ -16,6 +17,8 @@ pub(crate) mod serve_calls;
 pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod snapshot_stream;
+#[cfg(debug_assertions)]
+mod test_clock;
 #[cfg(test)]
 mod transport_tests;
 

@@ -37,9 +37,8 @@ type Reply = oneshot::Sender<Result<Answer, Refusal>>;
 
 struct Waiting {
     command: Stamped,
-    reply: Reply,
-    /// Proposed whether anybody waits for it or not.
-    own: bool,
+    /// Absent where nobody waits for the answer and the command is proposed all the same.
+    reply: Option<Reply>,
 }
 
 #[derive(Default)]
@@ -89,45 +88,51 @@ impl Batcher {
         command: Command,
     ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        {
-            let mut queue = self.lock();
-            if queue.closed {
-                return Err(Refusal::ShuttingDown);
-            }
-            if !queue.leads {
-                return Err(Refusal::NoLeader);
-            }
-            if QUEUE_MAX <= queue.waiting.len() {
-                return Err(Refusal::Overloaded);
-            }
-            let stamp = self.next_stamp(&mut queue)?;
-            let own = false;
-            queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply, own });
-        }
+        self.enqueue(&mut self.lock(), command, Some(reply))?;
         self.shared.arrived.notify_one();
         Ok(answer)
     }
 
-    /// Commands are taken from now on, after these of the leader's own.
-    pub(super) fn open(&self, first: impl IntoIterator<Item = Command>) {
-        let mut queue = self.lock();
-        queue.leads = true;
-        for command in first {
-            // Nobody waits for it, so it stands for itself.
-            let (reply, _) = oneshot::channel();
-            if let Ok(stamp) = self.next_stamp(&mut queue) {
-                let own = true;
-                queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply, own });
-            }
-        }
-        drop(queue);
+    /// As [`Batcher::push_command`], where the answer says nothing.
+    pub(super) fn tell(&self, command: Command) -> Result<(), Refusal> {
+        self.enqueue(&mut self.lock(), command, None)?;
         self.shared.arrived.notify_one();
+        Ok(())
     }
 
-    fn next_stamp(&self, queue: &mut Queue) -> Result<Stamp, Refusal> {
+    fn enqueue(
+        &self,
+        queue: &mut Queue,
+        command: Command,
+        reply: Option<Reply>,
+    ) -> Result<(), Refusal> {
+        if queue.closed {
+            return Err(Refusal::ShuttingDown);
+        }
+        if !queue.leads {
+            return Err(Refusal::NoLeader);
+        }
+        if QUEUE_MAX <= queue.waiting.len() {
+            return Err(Refusal::Overloaded);
+        }
         let now = self.shared.clock.leading().ok_or(Refusal::NoLeader)?;
-        queue.last_stamp = now.max(queue.last_stamp);
-        Ok(queue.last_stamp)
+        let stamp = now.max(queue.last_stamp);
+        queue.last_stamp = stamp;
+        queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply });
+        Ok(())
+    }
+
+    /// Commands are taken from now on; those in `first` come before all of them.
+    pub(super) fn open(&self, first: impl IntoIterator<Item = Command>) {
+        {
+            let mut queue = self.lock();
+            queue.leads = true;
+            for command in first {
+                // Refused where the node is stopping: its successor looks for itself.
+                let _ = self.enqueue(&mut queue, command, None);
+            }
+        }
+        self.shared.arrived.notify_one();
     }
 
     /// This node does not lead any more: whoever waits was not proposed, and is told so.
@@ -137,9 +142,9 @@ impl Batcher {
             queue.leads = false;
             mem::take(&mut queue.waiting)
         };
-        for one in waiting {
+        for reply in waiting.into_iter().filter_map(|one| one.reply) {
             // A caller that went away needs no answer.
-            let _ = one.reply.send(Err(refusal.clone()));
+            let _ = reply.send(Err(refusal.clone()));
         }
     }
 
@@ -154,6 +159,11 @@ impl Batcher {
         self.shared.done.cancelled().await;
     }
 
+    /// The largest stamp given so far.
+    pub(super) fn last_stamp(&self) -> Stamp {
+        self.lock().last_stamp
+    }
+
     pub(crate) fn leads(&self) -> bool {
         self.lock().leads
     }
@@ -163,9 +173,9 @@ impl Batcher {
     }
 
     /// The next batch, cut at the bounds of a log entry; who has given up is left out.
-    fn take(&self) -> (CommandBatch, Vec<Reply>) {
+    fn take(&self) -> (CommandBatch, Vec<Option<Reply>>) {
         let mut queue = self.lock();
-        queue.waiting.retain(|one| one.own || !one.reply.is_closed());
+        queue.waiting.retain(|one| one.reply.as_ref().is_none_or(|reply| !reply.is_closed()));
         let mut bytes = 0;
         let count = queue
             .waiting
@@ -206,7 +216,7 @@ pub(super) async fn run(batcher: Batcher, raft: Raft) {
             }
             Err(error) => {
                 let refusal = refusal_of(&error);
-                for reply in replies {
+                for reply in replies.into_iter().flatten() {
                     let _ = reply.send(Err(refusal.clone()));
                 }
             }
@@ -214,10 +224,12 @@ pub(super) async fn run(batcher: Batcher, raft: Raft) {
     }
 }
 
-fn answer_all(answers: BatchAnswer, replies: Vec<Reply>) {
+fn answer_all(answers: BatchAnswer, replies: Vec<Option<Reply>>) {
     for (reply, answer) in replies.into_iter().zip(answers.answers) {
-        // A caller that went away needs no answer.
-        let _ = reply.send(answer.map_err(Refusal::Rejected));
+        if let Some(reply) = reply {
+            // A caller that went away needs no answer.
+            let _ = reply.send(answer.map_err(Refusal::Rejected));
+        }
     }
 }
 
@@ -242,6 +254,9 @@ fn size_estimate(command: &Command) -> usize {
             let rows = new.participants.len() + new.groups.len();
             SMALL + rows * PARTICIPANT + new.metadata.as_ref().map_or(0, String::len)
         }
+        Command::Atomic { commands } => SMALL + commands.iter().map(size_estimate).sum::<usize>(),
+        Command::Once { key, command } => SMALL + key.key.len() + size_estimate(command),
+        Command::AdmitNode { peer, http, .. } => SMALL + peer.len() + http.len(),
         Command::Start { .. }
         | Command::Switch { .. }
         | Command::Pause { .. }
@@ -253,8 +268,36 @@ fn size_estimate(command: &Command) -> usize {
         | Command::Outage { .. }
         | Command::Beat
         | Command::SetLevel { .. } => SMALL,
-        Command::CreateToken { .. } | Command::AdmitNode { .. } => 8 * SMALL,
-        Command::Atomic { commands } => commands.iter().map(size_estimate).sum(),
-        Command::Once { key, command } => SMALL + key.key.len() + size_estimate(command),
+        Command::CreateToken { .. } => 2 * SMALL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synckairos_protocol::{command::RequestKey, ids::SessionId, reject::Reject};
+
+    use super::*;
+
+    fn keyed(intent: Intent) -> Intent {
+        let key = RequestKey { key: String::from("k"), digest: [7; 32] };
+        Intent::Once { key, intent: Box::new(intent) }
+    }
+
+    #[test]
+    fn below_level_two_keys_are_ignored_and_what_cannot_be_is_refused() {
+        let pause = Intent::Pause { session: SessionId::from_bits(1), expected_version: None };
+        let batch = Intent::Atomic { intents: vec![pause.clone()] };
+        let too_low = Err(Reject::LevelTooLow { needed: 2, level: 1 });
+        let table = [
+            (pause.clone(), 1, Ok(pause.clone())),
+            (keyed(pause.clone()), 1, Ok(pause.clone())),
+            (keyed(pause.clone()), 2, Ok(keyed(pause))),
+            (batch.clone(), 1, too_low.clone()),
+            (keyed(batch.clone()), 1, too_low),
+            (batch.clone(), 2, Ok(batch)),
+        ];
+        for (intent, level, expected) in table {
+            assert_eq!(intent.clone().at_level(level), expected, "{intent:?} at {level}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What happens when this node comes to lead, and when it ceases to.
 //!
 //! A leader takes commands only when it has applied everything that was committed before its term
-//! and its clock runs on from the latest time that anybody can have seen.
+//! and its clock runs on from the latest time that anybody can have seen. The first of them says
+//! how long nobody could act.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use synckairos_raft_store::LogStore;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{Sessions, refusal::Refusal};
+use super::{Sessions, outages, refusal::Refusal};
 
 /// How often a fresh leader asks again for its majority.
 const CONFIRM_RETRY: Duration = Duration::from_millis(50);
@@ -33,8 +34,11 @@ pub(super) async fn run(sessions: Sessions, log: LogStore) {
             shared.batcher.refuse_all(&Refusal::NoLeader);
             let confirmed = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_ok();
             if confirmed {
-                shared.clock.lead(log.last_stamp());
-                shared.batcher.open(first_commands(&sessions));
+                let last_stamp = log.last_stamp();
+                shared.clock.lead(last_stamp);
+                let first = first_commands(&sessions);
+                let outage = outages::before_this_term(&sessions, last_stamp);
+                shared.batcher.open(first.into_iter().chain(outage));
                 led_term = Some(term);
                 info!(term, "leading");
             }

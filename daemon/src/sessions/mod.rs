@@ -3,6 +3,8 @@
 
 pub(crate) mod batcher;
 mod leadership;
+pub(crate) mod listing;
+mod outages;
 mod reads;
 pub(crate) mod refusal;
 pub(crate) mod settings;
@@ -10,7 +12,7 @@ mod ticks;
 
 use std::{sync::Arc, time::Duration};
 
-use openraft::{async_runtime::WatchReceiver, rt::Instant as _};
+use openraft::async_runtime::WatchReceiver;
 use synckairos_protocol::{
     command::Intent, event::Answer, ids::SessionId, session::Session, time::Stamp,
 };
@@ -31,6 +33,7 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 use batcher::Batcher;
+use outages::InTouch;
 use reads::ReadGate;
 use refusal::{ReadIndex, Refusal};
 use settings::SessionSettings;
@@ -77,6 +80,8 @@ struct Shared {
     peers: Peers,
     batcher: Batcher,
     reads: ReadGate,
+    in_touch: InTouch,
+    metrics: Metrics,
     settings: SessionSettings,
     stopping: CancellationToken,
 }
@@ -91,7 +96,8 @@ enum Leader {
 impl Sessions {
     /// The handle; its tasks are spawned on `tasks` and end when `parts.stopping` is cancelled.
     pub(crate) fn start(parts: Parts, tasks: &mut JoinSet<()>) -> Self {
-        let batcher = Batcher::new(parts.applied.clone(), parts.clock.clone(), parts.metrics);
+        let metrics = parts.metrics;
+        let batcher = Batcher::new(parts.applied.clone(), parts.clock.clone(), metrics.clone());
         let reads = ReadGate::new();
         let shared = Arc::new(Shared {
             raft: parts.raft,
@@ -100,6 +106,8 @@ impl Sessions {
             peers: parts.peers,
             batcher,
             reads,
+            in_touch: InTouch::default(),
+            metrics,
             settings: parts.settings,
             stopping: parts.stopping,
         });
@@ -157,12 +165,17 @@ impl Sessions {
     /// # Errors
     /// [`Refusal::NoLeader`] where no majority confirms in time that this is the latest state.
     pub(crate) async fn read(&self, id: SessionId) -> Result<Option<Arc<Session>>, Refusal> {
+        self.catch_up().await?;
+        Ok(self.shared.applied.session(id))
+    }
+
+    /// Waits until this node has applied everything that was acknowledged before the call.
+    async fn catch_up(&self) -> Result<(), Refusal> {
         let deadline = Instant::now() + self.shared.settings.request_timeout();
         let read = self.shared.reads.confirm(deadline).await?;
         timeout_at(deadline, self.shared.applied.wait_applied(read.index))
             .await
-            .map_err(|_| Refusal::NoLeader)?;
-        Ok(self.shared.applied.session(id))
+            .map_err(|_| Refusal::NoLeader)
     }
 
     /// Up to where the log must be applied for a read that begins now; as the leader only.
@@ -288,20 +301,17 @@ impl Sessions {
     /// How long ago this node last had the word of its leader, or as the leader that of a majority,
     /// where that is too long ago to count on it.
     fn out_of_touch(&self) -> Option<Duration> {
-        let raft = &self.shared.raft;
         let span = match self.leader() {
-            Leader::This => {
-                let metrics = raft.metrics();
-                let metrics = metrics.borrow_watched();
-                // A node alone is its own majority, and openraft does not say so again and again.
-                let alone = metrics.membership_config.membership().voter_ids().count() == 1;
-                metrics.last_quorum_acked.filter(|_| !alone).map(|acked| acked.elapsed())
-            }
+            Leader::This => self.quorum_heard(),
             Leader::Other(..) => Some(self.shared.clock.silence()),
             Leader::Unknown => None,
         };
-        let trusted_ms = raft.config().election_timeout_max.saturating_mul(2);
-        span.filter(|span| Duration::from_millis(trusted_ms) < *span)
+        span.filter(|span| self.trusted() < *span)
+    }
+
+    /// How long a silence may be before nobody counts on whoever is silent.
+    fn trusted(&self) -> Duration {
+        Duration::from_millis(self.shared.raft.config().election_timeout_max.saturating_mul(2))
     }
 
     fn leader(&self) -> Leader {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use synckairos_protocol::{command::Command, event::Answer, limits, time::Stamp};
 use tokio::time::{Instant, sleep_until};
 
-use super::Sessions;
+use super::{Sessions, outages};
 use crate::raft::clock::until;
 
 /// Longest time without a look at the clocks: a follower that came to lead looks within it.
@@ -31,6 +31,10 @@ pub(super) async fn run(sessions: Sessions) {
 
 /// Proposes what is due at `now`; how long until something else can be.
 async fn settle_due(sessions: &Sessions, now: Stamp) -> Duration {
+    // First, so that no clock runs out in a span that it is not charged for.
+    if !outages::look(sessions, now) {
+        return IDLE_MAX;
+    }
     let shared = &sessions.shared;
     let retention = shared.settings.retention_ms;
     let command = if shared.applied.next_deadline().is_some_and(|due| due <= now) {

@@ -41,7 +41,39 @@ struct Series {
     raft_last_log: IntGauge,
     raft_applied: IntGauge,
     commit_latency: Histogram,
-    clock_offset: IntGauge,
+    clock: ClockSeries,
+}
+
+/// What there is to know of cluster time.
+struct ClockSeries {
+    offset: IntGauge,
+    ahead_of_leader: IntGauge,
+    outages: IntCounter,
+}
+
+impl ClockSeries {
+    fn new() -> Self {
+        Self {
+            offset: gauge_named(
+                "synckairos_cluster_time_offset_ms",
+                "Cluster time minus this host's wall clock",
+            ),
+            ahead_of_leader: gauge_named(
+                "synckairos_cluster_time_ahead_of_leader_ms",
+                "This node's estimate of cluster time minus what the leader last said",
+            ),
+            outages: counter(
+                "synckairos_cluster_outages_total",
+                "Spans without a leader or a majority that were credited to sessions that freeze",
+            ),
+        }
+    }
+
+    fn register(&self, registry: &Registry) {
+        keep(registry, self.offset.clone());
+        keep(registry, self.ahead_of_leader.clone());
+        keep(registry, self.outages.clone());
+    }
 }
 
 /// Counts a WebSocket for as long as it lives.
@@ -119,7 +151,17 @@ impl Metrics {
 
     /// Cluster time minus this host's wall clock.
     pub(crate) fn set_cluster_time_offset_ms(&self, offset_ms: i64) {
-        self.series.clock_offset.set(offset_ms);
+        self.series.clock.offset.set(offset_ms);
+    }
+
+    /// This node's estimate of cluster time minus what the leader last said; 0 while leading.
+    pub(crate) fn set_cluster_time_ahead_of_leader_ms(&self, ahead_ms: i64) {
+        self.series.clock.ahead_of_leader.set(ahead_ms);
+    }
+
+    /// This node, as the leader, found a span in which nobody could act.
+    pub(crate) fn outage(&self) {
+        self.series.clock.outages.inc();
     }
 
     pub(crate) fn set_active_sessions(&self, sessions: usize) {
@@ -206,10 +248,7 @@ impl Series {
                 "From a command's arrival at the leader to its commit",
                 &COMMIT_BUCKETS_MS,
             ),
-            clock_offset: gauge_named(
-                "synckairos_cluster_time_offset_ms",
-                "Cluster time minus this host's wall clock",
-            ),
+            clock: ClockSeries::new(),
             registry,
         };
         series.register();
@@ -230,13 +269,13 @@ impl Series {
             &self.raft_term,
             &self.raft_last_log,
             &self.raft_applied,
-            &self.clock_offset,
         ] {
             keep(&self.registry, gauge.clone());
         }
         for counter in [&self.slow_consumers, &self.pushed, &self.connections_refused] {
             keep(&self.registry, counter.clone());
         }
+        self.clock.register(&self.registry);
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     ids::{GroupId, ParticipantId},
     limits,
-    session::{Group, NewParticipant, NewSession, OnTimeout, SyncMode},
+    session::{Group, NewParticipant, NewSession, OnOutage, OnTimeout, SyncMode},
     time::Millis,
 };
 
@@ -20,6 +20,7 @@ const INVALID_MODE: &str = "unknown sync mode; known are per_participant, per_cy
                             per_group, global, count_up";
 const INVALID_RULE: &str =
     "unknown time-out rule; known are notify, skip_cycle, end_session, auto_action";
+const INVALID_OUTAGE: &str = "unknown outage rule; known are charge, freeze";
 
 /// The body of a switch. v2 knows `next_participant_id` only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,11 +32,12 @@ pub struct SwitchBody {
     pub expected_version: Option<u64>,
 }
 
-/// Reads the body of `POST /v1/sessions`. Unknown keys are ignored.
+/// Reads the body of `POST /v1/sessions`: the session, and what an outage does to it. Unknown keys
+/// are ignored.
 ///
 /// # Errors
 /// Every rule that the body breaks.
-pub fn parse_create(body: &Value) -> Result<NewSession, Vec<FieldIssue>> {
+pub fn parse_create(body: &Value) -> Result<(NewSession, OnOutage), Vec<FieldIssue>> {
     let mut issues = Issues::default();
     let session =
         Fields::open(body, "", &mut issues).and_then(|fields| new_session(&fields, &mut issues));
@@ -48,16 +50,16 @@ pub fn parse_create(body: &Value) -> Result<NewSession, Vec<FieldIssue>> {
 /// Every rule that the body breaks.
 pub fn parse_switch(body: &Value) -> Result<SwitchBody, Vec<FieldIssue>> {
     let mut issues = Issues::default();
-    let read = Fields::open(body, "", &mut issues).map(|fields| SwitchBody {
-        next: fields.optional_id("next_participant_id", "Next participant ID", &mut issues),
-        current: fields.optional_id(
-            "current_participant_id",
-            "Current participant ID",
-            &mut issues,
-        ),
-        expected_version: expected_version(&fields, &mut issues),
-    });
+    let read = Fields::open(body, "", &mut issues).map(|fields| switch_body(&fields, &mut issues));
     issues.finish(read)
+}
+
+pub(super) fn switch_body(fields: &Fields<'_>, issues: &mut Issues) -> SwitchBody {
+    SwitchBody {
+        next: fields.optional_id("next_participant_id", "Next participant ID", issues),
+        current: fields.optional_id("current_participant_id", "Current participant ID", issues),
+        expected_version: expected_version(fields, issues),
+    }
 }
 
 /// Reads `expected_version` from the body of start, pause, resume or complete, all of which
@@ -75,13 +77,16 @@ pub fn parse_expected_version(body: &Value) -> Result<Option<u64>, Vec<FieldIssu
     issues.finish(version)
 }
 
-fn expected_version(fields: &Fields<'_>, issues: &mut Issues) -> Option<u64> {
+pub(super) fn expected_version(fields: &Fields<'_>, issues: &mut Issues) -> Option<u64> {
     let bounds = Bounds { label: "Expected version", min: 1, max: None, unit: Unit::Count };
     fields.optional_integer("expected_version", bounds, issues)
 }
 
 /// In the order of v2's schema, so that v2's details come in v2's order.
-fn new_session(fields: &Fields<'_>, issues: &mut Issues) -> Option<NewSession> {
+pub(super) fn new_session(
+    fields: &Fields<'_>,
+    issues: &mut Issues,
+) -> Option<(NewSession, OnOutage)> {
     let optional_clock = |key, label, issues: &mut Issues| {
         fields.optional_integer(key, clock(label), issues).map(Millis::new)
     };
@@ -99,7 +104,8 @@ fn new_session(fields: &Fields<'_>, issues: &mut Issues) -> Option<NewSession> {
     let auto_advance = fields.optional_bool("auto_advance", issues);
     let warnings = warnings(fields, issues);
     let first = first(fields, participants.as_deref(), issues);
-    Some(NewSession {
+    let on_outage = on_outage(fields, issues);
+    let new = NewSession {
         id: id?,
         mode: mode?,
         participants: participants?,
@@ -113,7 +119,8 @@ fn new_session(fields: &Fields<'_>, issues: &mut Issues) -> Option<NewSession> {
         warnings,
         metadata,
         first,
-    })
+    };
+    Some((new, on_outage))
 }
 
 const INCREMENT: Bounds<'static> = Bounds {
@@ -163,7 +170,7 @@ fn participants(fields: &Fields<'_>, issues: &mut Issues) -> Option<Vec<NewParti
         .iter()
         .enumerate()
         .map(|(position, value)| {
-            let path = format!("participants.{position}");
+            let path = fields.path(&format!("participants.{position}"));
             Fields::open(value, &path, issues).and_then(|fields| participant(&fields, issues))
         })
         .collect();
@@ -172,7 +179,7 @@ fn participants(fields: &Fields<'_>, issues: &mut Issues) -> Option<Vec<NewParti
     for (position, new) in read.iter().enumerate() {
         let id = new.as_ref().map(|new| new.id);
         if id.is_some_and(|id| !seen.insert(id)) {
-            let path = format!("participants.{position}.participant_id");
+            let path = fields.path(&format!("participants.{position}.participant_id"));
             issues.add(path, IssueCode::InvalidValue, "Participant ID must be unique");
         }
     }
@@ -230,7 +237,7 @@ fn groups(fields: &Fields<'_>, issues: &mut Issues) -> Vec<Group> {
     let mut seen: BTreeSet<GroupId> = BTreeSet::new();
     let mut groups = Vec::with_capacity(given.len());
     for (position, value) in given.iter().enumerate() {
-        let path = format!("groups.{position}");
+        let path = fields.path(&format!("groups.{position}"));
         let Some(fields) = Fields::open(value, &path, issues) else { continue };
         let id = fields.id("group_id", "Group ID", issues);
         let bank = fields.integer("total_time_ms", clock("Total time"), issues);
@@ -248,7 +255,7 @@ fn groups(fields: &Fields<'_>, issues: &mut Issues) -> Vec<Group> {
 fn on_timeout(fields: &Fields<'_>, issues: &mut Issues) -> Option<OnTimeout> {
     let key =
         ["on_timeout", "action_on_timeout"].into_iter().find(|key| fields.get(key).is_some())?;
-    let rule = Fields::open(fields.get(key)?, key, issues)?;
+    let rule = Fields::open(fields.get(key)?, &fields.path(key), issues)?;
     match rule.get("type").and_then(Value::as_str) {
         Some("notify") => Some(OnTimeout::Notify),
         Some("skip_cycle") => Some(OnTimeout::SkipCycle),
@@ -259,6 +266,16 @@ fn on_timeout(fields: &Fields<'_>, issues: &mut Issues) -> Option<OnTimeout> {
             None
         }
     }
+}
+
+fn on_outage(fields: &Fields<'_>, issues: &mut Issues) -> OnOutage {
+    match fields.get("on_outage").map(Value::as_str) {
+        None | Some(Some("charge")) => return OnOutage::Charge,
+        Some(Some("freeze")) => return OnOutage::Freeze,
+        Some(_) => {}
+    }
+    issues.add(fields.path("on_outage"), IssueCode::InvalidValue, INVALID_OUTAGE);
+    OnOutage::Charge
 }
 
 fn action(rule: &Fields<'_>, issues: &mut Issues) -> Option<String> {
@@ -301,7 +318,7 @@ fn warnings(fields: &Fields<'_>, issues: &mut Issues) -> Vec<Millis> {
     };
     let mut warnings = Vec::with_capacity(given.len());
     for (position, value) in given.iter().enumerate() {
-        let path = format!("warnings_ms.{position}");
+        let path = fields.path(&format!("warnings_ms.{position}"));
         let Value::Number(number) = value else {
             issues.add(path, IssueCode::InvalidType, wrong_type("number", Some(value)));
             continue;

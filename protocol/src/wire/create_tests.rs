@@ -9,6 +9,10 @@ const ALICE: &str = "223e4567-e89b-12d3-a456-426614174001";
 const BOB: &str = "223e4567-e89b-12d3-a456-426614174002";
 const TEAM: &str = "323e4567-e89b-12d3-a456-426614174009";
 
+fn parse_create(body: &Value) -> Result<NewSession, Vec<FieldIssue>> {
+    super::parse_create(body).map(|(new, _)| new)
+}
+
 fn valid() -> Value {
     json!({
         "session_id": SESSION,
@@ -207,4 +211,27 @@ fn other_commands_look_at_the_expected_version_only() {
     assert_eq!(parse_expected_version(&json!({"expected_version": 4})), Ok(Some(4)));
     let wrong = parse_expected_version(&json!({"expected_version": null}));
     assert_eq!(complaints(wrong), "expected_version invalid_type");
+}
+
+#[test]
+fn outages_are_charged_unless_asked_otherwise() {
+    let table = [
+        (None, Ok(OnOutage::Charge)),
+        (Some(json!("charge")), Ok(OnOutage::Charge)),
+        (Some(json!("freeze")), Ok(OnOutage::Freeze)),
+        (Some(json!("Freeze")), Err("on_outage invalid_value")),
+        (Some(json!(null)), Err("on_outage invalid_value")),
+        (Some(json!({"type": "freeze"})), Err("on_outage invalid_value")),
+    ];
+    for (given, expected) in table {
+        let case = format!("{given:?}");
+        let mut body = valid();
+        body.as_object_mut().unwrap().extend(given.map(|given| (String::from("on_outage"), given)));
+        match (super::parse_create(&body), expected) {
+            (Ok((_, on_outage)), Ok(expected)) => assert_eq!(on_outage, expected, "{case}"),
+            (result, expected) => {
+                assert_eq!(complaints(result), expected.unwrap_err(), "{case}");
+            }
+        }
+    }
 }

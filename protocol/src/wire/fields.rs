@@ -38,6 +38,11 @@ impl Issues {
         self.0.push(FieldIssue::new(field, code, message));
     }
 
+    /// How much was found wrong so far.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// `value` where nothing is wrong.
     ///
     /// # Errors

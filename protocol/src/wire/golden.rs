@@ -5,13 +5,15 @@ use std::{fs, path::PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    batch::{BatchResult, BatchResults},
+    listing::{Freshness, ListAnswer, StaleAnswer},
     problem::{FieldIssue, IssueCode, Problem},
     rest::{Envelope, NodeAnswer, SessionState, SwitchResult, TimeAnswer},
     ws::{CauseForm, ServerMessage},
 };
 use crate::{
     error::Kind,
-    event::{Cause, Event},
+    event::{Answer, Cause, Event},
     ids::{GroupId, ParticipantId, SessionId},
     reject::Reject,
     session::{Group, OnOutage, OnTimeout, Participant, Phase, Seat, Session, SyncMode},
@@ -99,6 +101,7 @@ fn expired_with_everything() -> Session {
     session.max_time = Some(Millis::new(9_000));
     session.on_timeout = Some(OnTimeout::AutoAction { action: String::from("fold") });
     session.auto_advance = Some(false);
+    session.on_outage = OnOutage::Freeze;
     session.warnings = vec![Millis::new(10_000)];
     session.metadata = Some(String::from(r#"{"room":"blue"}"#));
     session.expired_at = Some(at);
@@ -143,6 +146,26 @@ fn rest_answers_look_as_stored() {
 }
 
 #[test]
+fn batches_pages_and_stale_answers_look_as_stored() {
+    let session = std::sync::Arc::new(running());
+    let answers = [
+        Answer::Session(session.clone()),
+        Answer::Switched { session: session.clone(), expired: None },
+        Answer::Deleted,
+    ];
+    let results = answers.iter().filter_map(BatchResult::of).collect();
+    check("batch.json", &Envelope { data: BatchResults { results } });
+    let freshness = Freshness { revision: 17, as_of_ms: NOW, leader_heard_ms: Millis::new(40) };
+    let data = SessionState::from(&*session);
+    check("session_stale.json", &StaleAnswer { data: data.clone(), freshness });
+    let next_cursor = Some(session.id);
+    check("list.json", &ListAnswer { data: vec![data], next_cursor, freshness: None });
+    let reject = Reject::SessionNotFound(id());
+    let in_batch = Reject::InBatch { index: 3, reject: Box::new(reject) };
+    check("error_in_batch.json", &Problem::from_reject(&in_batch));
+}
+
+#[test]
 fn errors_look_as_stored() {
     check(
         "error_validation.json",
@@ -172,7 +195,25 @@ fn updates_look_as_stored() {
         due: NOW,
         action: Some(String::from("fold")),
     };
+    let credited = Event::OutageCredited {
+        participant: player(2),
+        from: NOW,
+        until: NOW.after(Millis::new(2_000)),
+        credited: Millis::new(2_000),
+    };
     let messages = [
+        (
+            "ws_state_update_outage.json",
+            ServerMessage::StateUpdate {
+                session_id,
+                timestamp,
+                state: state(),
+                version: 3,
+                revision: 17,
+                cause: CauseForm::of(&credited, Cause::Auto),
+                server_time,
+            },
+        ),
         ("ws_connected.json", ServerMessage::Connected { session_id: id().to_string(), timestamp }),
         (
             "ws_state_update.json",

@@ -2,8 +2,10 @@
 //!
 //! Nothing here decides anything: a form is what a value of the domain looks like outside.
 
+pub mod batch;
 pub mod create;
 pub mod fields;
+pub mod listing;
 pub mod problem;
 pub mod rest;
 pub mod words;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::words::{self, TimeoutRule};
 use crate::{
     ids::{GroupId, ParticipantId, SessionId},
-    session::{Phase, Seat, Session, Status, SyncMode},
+    session::{OnOutage, Phase, Seat, Session, Status, SyncMode},
     time::{Millis, Stamp},
 };
 
@@ -56,6 +56,9 @@ pub struct SessionState {
     pub on_timeout: Option<TimeoutRule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_advance: Option<bool>,
+    /// Present where an outage is not charged.
+    #[serde(default, skip_serializing_if = "is_charged")]
+    pub on_outage: OnOutage,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings_ms: Vec<Millis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,6 +181,7 @@ impl From<&Session> for SessionState {
             groups: (session.mode == SyncMode::PerGroup).then(groups),
             on_timeout: session.on_timeout.as_ref().map(TimeoutRule::from),
             auto_advance: session.auto_advance,
+            on_outage: session.on_outage,
             warnings_ms: session.warnings.clone(),
             metadata: session.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()),
             time_remaining_ms: session.clock_remaining(),
@@ -186,6 +190,11 @@ impl From<&Session> for SessionState {
             expired_at: session.expired_at,
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_charged(on_outage: &OnOutage) -> bool {
+    *on_outage == OnOutage::Charge
 }
 
 impl SwitchResult {

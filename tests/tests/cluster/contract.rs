@@ -133,8 +133,8 @@ async fn unknown_routes_and_wrong_methods_are_told_in_json() {
         (Method::GET, "/ws", 404, None),
         (Method::POST, "/v1/sessions/x/y/z", 404, None),
         (Method::PUT, session.as_str(), 405, Some("GET,HEAD,DELETE")),
-        (Method::DELETE, "/v1/sessions", 405, Some("POST")),
-        (Method::GET, "/v1/sessions", 405, Some("POST")),
+        (Method::DELETE, "/v1/sessions", 405, Some("GET,HEAD,POST")),
+        (Method::GET, "/v1/batch", 405, Some("POST")),
         (Method::POST, "/v1/time", 405, Some("GET,HEAD")),
         (Method::POST, "/health", 405, Some("GET,HEAD")),
     ];

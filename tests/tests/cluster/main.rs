@@ -1,7 +1,9 @@
 //! Suites that run real nodes. One program, so that what they share is built and linked once;
 //! one suite: `cargo test -p synckairos-tests --test cluster expiry::`.
 
+mod batch;
 mod client;
+mod cluster_time;
 mod contract;
 mod contract_errors;
 mod dev_command;
@@ -10,9 +12,13 @@ mod isolation;
 mod leader_loss;
 mod lifecycle;
 mod limits;
+mod listing;
+mod outages;
 mod retention;
+mod retries;
 mod shutdown;
 mod snapshot_catchup;
+mod stale_reads;
 mod startup_errors;
 mod switches;
 mod websocket;

@@ -12,7 +12,12 @@ use utoipa::{OpenApi, ToSchema};
     TimeoutRule,
     SwitchCycleRequest,
     CommandRequest,
+    BatchRequest,
+    BatchCommand,
+    BatchResponse,
+    BatchResults,
     SessionResponse,
+    SessionListResponse,
     SyncState,
     SyncParticipant,
     SwitchCycleResponse,
@@ -75,6 +80,16 @@ struct CreateSessionRequest {
     /// Who starts; the first participant where absent.
     #[schema(format = "uuid")]
     active_participant_id: Option<String>,
+    /// What an outage of the whole cluster does to the running clock; `charge` where absent.
+    #[schema(inline)]
+    on_outage: Option<OnOutage>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+enum OnOutage {
+    Charge,
+    Freeze,
 }
 
 #[derive(ToSchema)]
@@ -123,9 +138,45 @@ struct CommandRequest {
     expected_version: Option<u64>,
 }
 
+/// All of the commands take effect, in their order, or none does.
+#[derive(ToSchema)]
+struct BatchRequest {
+    #[schema(min_items = 1, max_items = 100)]
+    commands: Vec<BatchCommand>,
+}
+
+/// The fields of the body that the action's own route takes come beside these.
+#[derive(ToSchema)]
+struct BatchCommand {
+    /// `create`, `start`, `switch`, `pause`, `resume`, `complete` or `delete`
+    action: String,
+    #[schema(format = "uuid")]
+    session_id: String,
+    #[schema(minimum = 1)]
+    expected_version: Option<u64>,
+}
+
+#[derive(ToSchema)]
+struct BatchResponse {
+    data: BatchResults,
+}
+
+#[derive(ToSchema)]
+struct BatchResults {
+    /// For each command what its own route has as `data`; null for a delete.
+    results: Vec<Option<Value>>,
+}
+
 #[derive(ToSchema)]
 struct SessionResponse {
     data: SyncState,
+}
+
+#[derive(ToSchema)]
+struct SessionListResponse {
+    data: Vec<SyncState>,
+    /// Where the next page begins; null on the last one.
+    next_cursor: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -151,6 +202,9 @@ struct SyncState {
     groups: Option<Vec<GroupBank>>,
     on_timeout: Option<TimeoutRule>,
     auto_advance: Option<bool>,
+    /// `freeze`, or absent.
+    #[schema(inline)]
+    on_outage: Option<OnOutage>,
     warnings_ms: Option<Vec<u64>>,
     metadata: Option<Value>,
     /// What the running clock had left at the last change.

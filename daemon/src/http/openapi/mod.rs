@@ -21,6 +21,7 @@ struct Described {
     route: Route<'static>,
     method: Method,
     summary: &'static str,
+    query: &'static [(&'static str, &'static str)],
     body: Option<&'static str>,
     /// Status, and the form of the answer.
     success: (&'static str, &'static str),
@@ -29,13 +30,28 @@ struct Described {
 
 const ID: &str = "id";
 const READ: &[&str] = &["400", "404", "429", "503"];
-const CHANGE: &[&str] = &["400", "404", "409", "413", "429", "503", "504"];
+const CHANGE: &[&str] = &["400", "404", "409", "413", "422", "429", "503", "504"];
+
+const CONSISTENCY: (&str, &str) = (
+    "consistency",
+    "linearizable, the default: the latest state; stale: what this node has, at once, with \
+     revision, as_of_ms and leader_heard_ms, which say how old that may be",
+);
+const LIST: &[(&str, &str)] = &[
+    ("status", "pending, running, paused, expired or completed; all of them where absent"),
+    ("limit", "Sessions on the page, 1 to 200; 50 where absent"),
+    ("cursor", "next_cursor of the page before"),
+    CONSISTENCY,
+];
+const IDEMPOTENCY_KEY: &str = "Up to 255 characters of visible ASCII. Within 24 hours the same request with the same key has \
+     one effect and gets the first answer again; another request with it is refused with 422";
 
 const fn command(command: Command, summary: &'static str) -> Described {
     Described {
         route: Route::Command(ID, command),
         method: Method::POST,
         summary,
+        query: &[],
         body: Some("CommandRequest"),
         success: ("200", "SessionResponse"),
         failures: CHANGE,
@@ -47,33 +63,48 @@ const fn read(route: Route<'static>, summary: &'static str, form: &'static str) 
         route,
         method: Method::GET,
         summary,
+        query: &[],
         body: None,
         success: ("200", form),
         failures: &[],
     }
 }
 
-fn operations() -> [Described; 12] {
+fn operations() -> [Described; 14] {
     [
         Described {
             route: Route::Sessions,
             method: Method::POST,
             summary: "Create a session",
+            query: &[],
             body: Some("CreateSessionRequest"),
             success: ("201", "SessionResponse"),
-            failures: &["400", "409", "413", "429", "503", "504"],
+            failures: &["400", "409", "413", "422", "429", "503", "504"],
         },
         Described {
+            query: LIST,
+            failures: &["400", "429", "503"],
+            ..read(Route::Sessions, "List sessions, ordered by id", "SessionListResponse")
+        },
+        Described {
+            query: &[CONSISTENCY],
             failures: READ,
             ..read(Route::Session(ID), "Read a session, linearizably", "SessionResponse")
+        },
+        Described {
+            route: Route::Batch,
+            body: Some("BatchRequest"),
+            success: ("200", "BatchResponse"),
+            ..command(Command::Start, "Take several commands together, or none of them")
         },
         Described {
             route: Route::Session(ID),
             method: Method::DELETE,
             summary: "Delete a session, whether or not it exists",
+            query: &[],
             body: None,
             success: ("204", ""),
-            failures: &["400", "429", "503", "504"],
+            failures: &["400", "422", "429", "503", "504"],
         },
         command(Command::Start, "Start a pending session"),
         Described {
@@ -127,13 +158,20 @@ fn operation(described: &Described) -> OperationBuilder {
                 .schema(Some(<String as utoipa::PartialSchema>::schema())),
         );
     }
+    for (name, description) in described.query {
+        operation = operation.parameter(text_parameter(name, ParameterIn::Query, description));
+    }
+    if described.method != Method::GET {
+        let parameter =
+            text_parameter(super::idempotency::NAME, ParameterIn::Header, IDEMPOTENCY_KEY);
+        operation = operation.parameter(parameter);
+    }
     if let Some(form) = described.body {
         let body = RequestBodyBuilder::new()
             .content("application/json", content(form))
-            .required(Some(if form == "CreateSessionRequest" {
-                Required::True
-            } else {
-                Required::False
+            .required(Some(match form {
+                "CreateSessionRequest" | "BatchRequest" => Required::True,
+                _ => Required::False,
             }))
             .build();
         operation = operation.request_body(Some(body));
@@ -155,6 +193,15 @@ fn operation(described: &Described) -> OperationBuilder {
         operation = operation.response(*status, failure.build());
     }
     operation
+}
+
+fn text_parameter(name: &str, place: ParameterIn, description: &str) -> ParameterBuilder {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(<String as utoipa::PartialSchema>::schema()))
 }
 
 fn content(form: &str) -> Content {
@@ -204,6 +251,8 @@ mod tests {
                 "/data/participants/0",
                 include_str!("../../../../protocol/golden/wire/session_with_everything.json"),
             ),
+            ("SessionListResponse", "", include_str!("../../../../protocol/golden/wire/list.json")),
+            ("BatchResults", "/data", include_str!("../../../../protocol/golden/wire/batch.json")),
             (
                 "SwitchCycleResult",
                 "/data",
