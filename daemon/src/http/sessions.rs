@@ -54,7 +54,8 @@ pub(super) fn action(route: Route<'_>, method: &Method, body: &Value) -> Result<
             }
         }
         Route::Command(id, command) => propose(command_intent(command, session_id(id)?, body)?),
-        Route::Time
+        Route::Events(_)
+        | Route::Time
         | Route::Node
         | Route::Health
         | Route::Ready
@@ -87,7 +88,7 @@ fn command_intent(command: Command, session: SessionId, body: &Value) -> Result<
     })
 }
 
-fn session_id(raw: &str) -> Result<SessionId, ApiError> {
+pub(super) fn session_id(raw: &str) -> Result<SessionId, ApiError> {
     let id = percent_decode(raw).ok_or_else(|| ApiError::unreadable("path", "broken escape"))?;
     id.parse().map_err(|_| {
         let message = "Session ID must be a valid UUID";

@@ -3,10 +3,12 @@
 
 pub(crate) mod batcher;
 mod leadership;
+mod past;
 mod reads;
 pub(crate) mod refusal;
 pub(crate) mod settings;
 mod ticks;
+mod touch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +18,7 @@ use synckairos_protocol::{
 };
 use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -78,6 +81,7 @@ struct Shared {
     batcher: Batcher,
     reads: ReadGate,
     settings: SessionSettings,
+    staleness: watch::Receiver<Option<Stamp>>,
     stopping: CancellationToken,
 }
 
@@ -93,6 +97,7 @@ impl Sessions {
     pub(crate) fn start(parts: Parts, tasks: &mut JoinSet<()>) -> Self {
         let batcher = Batcher::new(parts.applied.clone(), parts.clock.clone(), parts.metrics);
         let reads = ReadGate::new();
+        let (touch, staleness) = watch::channel(None);
         let shared = Arc::new(Shared {
             raft: parts.raft,
             applied: parts.applied,
@@ -101,6 +106,7 @@ impl Sessions {
             batcher,
             reads,
             settings: parts.settings,
+            staleness,
             stopping: parts.stopping,
         });
         let sessions = Self { shared: Arc::clone(&shared) };
@@ -108,6 +114,7 @@ impl Sessions {
         tasks.spawn(leadership::run(sessions.clone(), parts.log));
         tasks.spawn(ticks::run(sessions.clone()));
         tasks.spawn(reads::run(sessions.clone()));
+        tasks.spawn(touch::run(sessions.clone(), touch));
         sessions
     }
 

@@ -32,6 +32,7 @@ struct Series {
     switch_duration: Histogram,
     active_sessions: IntGauge,
     websocket_connections: IntGauge,
+    event_streams: IntGauge,
     commands_waiting: IntGauge,
     slow_consumers: IntCounter,
     pushed: IntCounter,
@@ -44,7 +45,7 @@ struct Series {
     clock_offset: IntGauge,
 }
 
-/// Counts a WebSocket for as long as it lives.
+/// Counts a WebSocket or an event stream for as long as it lives.
 pub(crate) struct OpenSocket {
     connections: IntGauge,
 }
@@ -78,6 +79,12 @@ impl Metrics {
 
     pub(crate) fn socket_opened(&self) -> OpenSocket {
         let connections = self.series.websocket_connections.clone();
+        connections.inc();
+        OpenSocket { connections }
+    }
+
+    pub(crate) fn event_stream_opened(&self) -> OpenSocket {
+        let connections = self.series.event_streams.clone();
         connections.inc();
         OpenSocket { connections }
     }
@@ -171,13 +178,17 @@ impl Series {
                 "synckairos_websocket_connections",
                 "WebSockets open at this node",
             ),
+            event_streams: gauge_named(
+                "synckairos_event_streams",
+                "Event streams open at this node",
+            ),
             commands_waiting: gauge_named(
                 "synckairos_db_write_queue_size",
                 "Commands that wait for the batch under way",
             ),
             slow_consumers: counter(
                 "synckairos_websocket_slow_consumers_total",
-                "WebSockets closed because their client fell behind",
+                "WebSockets and event streams closed because their client fell behind",
             ),
             pushed: counter(
                 "synckairos_websocket_messages_total",
@@ -226,6 +237,7 @@ impl Series {
         for gauge in [
             &self.active_sessions,
             &self.websocket_connections,
+            &self.event_streams,
             &self.commands_waiting,
             &self.raft_term,
             &self.raft_last_log,

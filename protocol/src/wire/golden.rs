@@ -173,7 +173,11 @@ fn updates_look_as_stored() {
         action: Some(String::from("fold")),
     };
     let messages = [
-        ("ws_connected.json", ServerMessage::Connected { session_id: id().to_string(), timestamp }),
+        ("ws_connected.json", ServerMessage::Connected {
+            session_id: id().to_string(),
+            timestamp,
+            resuming: None,
+        }),
         (
             "ws_state_update.json",
             ServerMessage::StateUpdate {
@@ -215,6 +219,20 @@ fn messages_without_a_change_of_version_look_as_stored() {
                 timestamp,
                 state: Box::new(SessionState::from(&running())),
                 version: 3,
+                revision: None,
+                resumed: None,
+                server_time,
+            },
+        ),
+        (
+            "ws_state_sync_resumed.json",
+            ServerMessage::StateSync {
+                session_id,
+                timestamp,
+                state: Box::new(SessionState::from(&running())),
+                version: 3,
+                revision: Some(17),
+                resumed: Some(false),
                 server_time,
             },
         ),
@@ -242,11 +260,21 @@ fn messages_without_a_change_of_version_look_as_stored() {
             },
         ),
         ("ws_pong.json", ServerMessage::Pong { timestamp }),
+        ("ws_stale.json", ServerMessage::Stale { since: NOW }),
+        (
+            "ws_subscribed.json",
+            ServerMessage::Subscribed { session_id: session_id.to_string(), timestamp },
+        ),
+        (
+            "ws_unsubscribed.json",
+            ServerMessage::Unsubscribed { session_id: session_id.to_string(), timestamp },
+        ),
         (
             "ws_error.json",
             ServerMessage::Error {
                 code: String::from("SESSION_NOT_FOUND"),
                 message: format!("Session {session_id} not found"),
+                session_id: None,
             },
         ),
     ];

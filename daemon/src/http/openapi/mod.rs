@@ -53,7 +53,7 @@ const fn read(route: Route<'static>, summary: &'static str, form: &'static str) 
     }
 }
 
-fn operations() -> [Described; 12] {
+fn operations() -> [Described; 13] {
     [
         Described {
             route: Route::Sessions,
@@ -66,6 +66,10 @@ fn operations() -> [Described; 12] {
         Described {
             failures: READ,
             ..read(Route::Session(ID), "Read a session, linearizably", "SessionResponse")
+        },
+        Described {
+            failures: READ,
+            ..read(Route::Events(ID), "Follow a session: its state, then every update", "")
         },
         Described {
             route: Route::Session(ID),
@@ -127,6 +131,19 @@ fn operation(described: &Described) -> OperationBuilder {
                 .schema(Some(<String as utoipa::PartialSchema>::schema())),
         );
     }
+    if let Route::Events(_) = described.route {
+        operation = operation.parameter(
+            ParameterBuilder::new()
+                .name("since")
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .description(Some(
+                    "The last version that was seen: every update after it comes first. A client \
+                     that comes back sends the last event's id as Last-Event-ID instead.",
+                ))
+                .schema(Some(<u64 as utoipa::PartialSchema>::schema())),
+        );
+    }
     if let Some(form) = described.body {
         let body = RequestBodyBuilder::new()
             .content("application/json", content(form))
@@ -142,6 +159,10 @@ fn operation(described: &Described) -> OperationBuilder {
     let mut success = ResponseBuilder::new().description(described.summary);
     if !form.is_empty() {
         success = success.content("application/json", content(form));
+    }
+    if let Route::Events(_) = described.route {
+        let events = Content::new(Some(<String as utoipa::PartialSchema>::schema()));
+        success = success.content("text/event-stream", events);
     }
     operation = operation.response(status, success.build());
     for status in described.failures {
