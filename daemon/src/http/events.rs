@@ -14,8 +14,7 @@ use synckairos_protocol::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    AppState, edge::Arrival, error::ApiError, reply::Reply, sessions::session_id,
-    text::query_value,
+    AppState, edge::Arrival, error::ApiError, reply::Reply, sessions::session_id, text::query_value,
 };
 use crate::push::events::{self, Begin, Context, Ended};
 

@@ -65,7 +65,8 @@ struct Edge<'a> {
 impl AppState {
     /// Where streams of sessions come from.
     fn source(&self) -> Source {
-        let (read, past, clock) = (self.sessions.clone(), self.sessions.clone(), self.clock.clone());
+        let (read, past, clock) =
+            (self.sessions.clone(), self.sessions.clone(), self.clock.clone());
         Source {
             hub: self.hub.clone(),
             read: Arc::new(move |id| {

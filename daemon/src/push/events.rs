@@ -7,9 +7,7 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use bytes::Bytes;
-use synckairos_protocol::{
-    ids::SessionId, reject::Reject, time::Stamp, wire::ws::ServerMessage,
-};
+use synckairos_protocol::{ids::SessionId, reject::Reject, time::Stamp, wire::ws::ServerMessage};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, interval_at, timeout},
@@ -148,10 +146,7 @@ enum Input {
 
 impl EventStream {
     /// Tells what comes before live updates.
-    async fn open(
-        &mut self,
-        ready: oneshot::Sender<Result<(), Refusal>>,
-    ) -> ControlFlow<Ending> {
+    async fn open(&mut self, ready: oneshot::Sender<Result<(), Refusal>>) -> ControlFlow<Ending> {
         let stale = *self.staleness.borrow();
         if let Some(since) = stale {
             let _ = ready.send(Ok(()));
@@ -179,8 +174,7 @@ impl EventStream {
                 () = self.context.source.hub.stopped() => Input::Over,
                 () = self.outlet.closed() => Input::Over,
                 since = lost_touch(&mut self.staleness) => Input::Stale(since),
-                () = self.mailbox.slow.cancelled() => Input::Slow,
-                delivery = self.mailbox.next() => Input::Pushed(delivery),
+                delivery = self.mailbox.next() => delivery.map_or(Input::Slow, Input::Pushed),
                 _ = beats.tick() => Input::Beat,
             };
             let flow = match input {

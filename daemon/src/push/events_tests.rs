@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use synckairos_protocol::{
-    command::{Command, CommandBatch, Stamped},
+    command::{CommandBatch, Stamped},
     machine::Machine,
 };
 use synckairos_raft_store::{AppliedEvent, StoredUpdate};

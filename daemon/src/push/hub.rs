@@ -101,11 +101,12 @@ impl Mailbox {
         self.address.room.store(room, Ordering::Relaxed);
     }
 
-    pub(crate) async fn next(&mut self) -> Delivery {
-        match self.queue.recv().await {
-            Some(delivery) => delivery,
-            // The mailbox holds its own address, so the queue cannot end before it.
-            None => std::future::pending().await,
+    /// The next push; `None` once the client was given up for being slow.
+    pub(crate) async fn next(&mut self) -> Option<Delivery> {
+        tokio::select! {
+            biased;
+            () = self.slow.cancelled() => None,
+            delivery = self.queue.recv() => delivery,
         }
     }
 

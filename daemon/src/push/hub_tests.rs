@@ -73,7 +73,7 @@ async fn watch(hub: &Hub, sessions: &[SessionId]) -> (Mailbox, Vec<(SessionId, u
 }
 
 async fn next(mailbox: &mut Mailbox) -> Push {
-    timeout(PATIENCE, mailbox.next()).await.unwrap().push
+    timeout(PATIENCE, mailbox.next()).await.unwrap().unwrap().push
 }
 
 fn read(text: &Utf8Bytes) -> Value {
@@ -94,7 +94,9 @@ async fn every_change_reaches_who_watches_the_session_and_nobody_else() {
     stage.commit(7, 55_000, Command::Tick { sessions_max: 10 }).await;
     stage.commit(8, 56_000, Command::Delete { session: id() }).await;
 
-    let Push::Update { version: 1, revision: 5, text } = next(&mut watching).await else { panic!("created") };
+    let Push::Update { version: 1, revision: 5, text } = next(&mut watching).await else {
+        panic!("created")
+    };
     let created = read(&text);
     assert_eq!(created["type"], "STATE_UPDATE");
     assert_eq!(created["sessionId"], SESSION);
@@ -160,7 +162,7 @@ async fn a_mailbox_has_more_room_for_more_sessions_and_one_number_for_each() {
         stage.commit(version + 1, 2_000, complete(version)).await;
     }
     for expected in 1..=u64::try_from(QUEUE_MAX + QUEUE_MORE).unwrap() {
-        let delivery = timeout(PATIENCE, mailbox.next()).await.unwrap();
+        let delivery = timeout(PATIENCE, mailbox.next()).await.unwrap().unwrap();
         assert_eq!((delivery.session, delivery.subscription), numbers[0]);
         assert!(matches!(delivery.push, Push::Update { version, .. } if version == expected));
     }

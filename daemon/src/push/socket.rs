@@ -233,9 +233,8 @@ impl<T: Transport> Conversation<'_, T> {
                 () = self.context.stopping.cancelled() => Input::Stopping,
                 () = self.context.source.hub.stopped() => Input::Stopping,
                 since = lost_touch(&mut self.staleness) => Input::Stale(since),
-                () = self.mailbox.slow.cancelled() => Input::Slow,
                 message = self.socket.next() => Input::Heard(message),
-                delivery = self.mailbox.next() => Input::Pushed(delivery),
+                delivery = self.mailbox.next() => delivery.map_or(Input::Slow, Input::Pushed),
                 _ = heartbeat.tick() => Input::Beat,
             };
             match input {

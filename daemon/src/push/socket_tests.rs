@@ -423,9 +423,10 @@ async fn whoever_comes_back_is_told_what_it_missed_and_then_the_rest() {
         (after(2, None), &[3, 4]),
         (after(2, Some(2)), &[3, 4]),
         (after(4, Some(4)), &[]),
-        (begin_with(Begin { after: Some(Point { version: 3, revision: None }), snapshot: true }), &[
-            4,
-        ]),
+        (
+            begin_with(Begin { after: Some(Point { version: 3, revision: None }), snapshot: true }),
+            &[4],
+        ),
     ];
     for (watch, versions) in table {
         let wants_state = matches!(&watch, Watch::Session { begin, .. } if begin.snapshot);

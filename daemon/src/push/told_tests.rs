@@ -23,7 +23,12 @@ fn session(version: u64) -> Session {
 }
 
 fn stored(version: u64, revision: u64) -> StoredUpdate {
-    StoredUpdate { revision, event: Event::Paused, cause: Cause::Command, session: session(version) }
+    StoredUpdate {
+        revision,
+        event: Event::Paused,
+        cause: Cause::Command,
+        session: session(version),
+    }
 }
 
 fn live(version: u64, revision: u64) -> Push {
@@ -86,7 +91,12 @@ fn each_version_is_told_once_and_in_order() {
         (at(9, None), past(None, Some((4, 9))), vec![live(5, 10)], "STATE_SYNC 4, STATE_UPDATE 5"),
         (at(9, None), past(None, None), vec![], "SESSION_DELETED"),
         (at(0, None), past(None, None), vec![live(1, 3)], "STATE_UPDATE 1"),
-        (None, past(None, Some((4, 9))), vec![live(4, 9), live(5, 10)], "STATE_SYNC 4, STATE_UPDATE 5"),
+        (
+            None,
+            past(None, Some((4, 9))),
+            vec![live(4, 9), live(5, 10)],
+            "STATE_SYNC 4, STATE_UPDATE 5",
+        ),
         (None, past(None, None), vec![live(7, 9), deleted(12)], "STATE_UPDATE 7, SESSION_DELETED"),
     ];
     for (from, past, pushes, expected) in table {

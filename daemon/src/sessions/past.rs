@@ -28,11 +28,7 @@ impl Sessions {
     }
 }
 
-fn look(
-    applied: &Applied,
-    session: SessionId,
-    after: Option<Point>,
-) -> Result<Past, HistoryError> {
+fn look(applied: &Applied, session: SessionId, after: Option<Point>) -> Result<Past, HistoryError> {
     let updates = match after {
         Some(point) => applied.updates_after(session, point.version, point.revision)?,
         None => None,

@@ -173,11 +173,10 @@ fn updates_look_as_stored() {
         action: Some(String::from("fold")),
     };
     let messages = [
-        ("ws_connected.json", ServerMessage::Connected {
-            session_id: id().to_string(),
-            timestamp,
-            resuming: None,
-        }),
+        (
+            "ws_connected.json",
+            ServerMessage::Connected { session_id: id().to_string(), timestamp, resuming: None },
+        ),
         (
             "ws_state_update.json",
             ServerMessage::StateUpdate {

@@ -239,11 +239,7 @@ impl CauseForm {
 
 /// What a client may say. Anything else is ignored, as v2 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    tag = "type",
-    rename_all = "SCREAMING_SNAKE_CASE",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
 pub enum ClientMessage {
     /// Asks for a `PONG`.
     Ping,
@@ -329,11 +325,7 @@ fn session_of(message: &Value) -> Result<SessionId, NotAMessage> {
 }
 
 /// The field's number; absent and null are one.
-fn whole(
-    message: &Value,
-    field: &str,
-    fault: &'static str,
-) -> Result<Option<u64>, NotAMessage> {
+fn whole(message: &Value, field: &str, fault: &'static str) -> Result<Option<u64>, NotAMessage> {
     match message.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => value.as_u64().map(Some).ok_or(NotAMessage::Faulty(fault)),

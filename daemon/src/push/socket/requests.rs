@@ -8,7 +8,6 @@ use synckairos_protocol::{
     reject::Reject,
     wire::ws::{ClientMessage, ServerMessage},
 };
-use tokio::time::timeout;
 
 use super::{
     Begin, CANNOT_READ, Conversation, Ending, GONE, STOPPING, TOO_SLOW, Transport, Watched,
