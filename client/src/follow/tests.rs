@@ -196,6 +196,7 @@ impl Node {
     }
 
     /// The next follower, and what its URL asks for.
+    #[allow(clippy::result_large_err, reason = "the type is the library's")]
     async fn accept(&self) -> (ServerSocket, String) {
         let (stream, _) = self.listener.accept().await.unwrap();
         let mut query = String::new();

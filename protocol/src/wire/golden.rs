@@ -224,18 +224,6 @@ fn messages_without_a_change_of_version_look_as_stored() {
             },
         ),
         (
-            "ws_state_sync_resumed.json",
-            ServerMessage::StateSync {
-                session_id,
-                timestamp,
-                state: Box::new(SessionState::from(&running())),
-                version: 3,
-                revision: Some(17),
-                resumed: Some(false),
-                server_time,
-            },
-        ),
-        (
             "ws_session_deleted.json",
             ServerMessage::SessionDeleted {
                 session_id,
@@ -259,6 +247,36 @@ fn messages_without_a_change_of_version_look_as_stored() {
             },
         ),
         ("ws_pong.json", ServerMessage::Pong { timestamp }),
+        (
+            "ws_error.json",
+            ServerMessage::Error {
+                code: String::from("SESSION_NOT_FOUND"),
+                message: format!("Session {session_id} not found"),
+                session_id: None,
+            },
+        ),
+    ];
+    for (name, message) in messages {
+        check(name, &message);
+    }
+}
+
+#[test]
+fn messages_that_v2_does_not_have_look_as_stored() {
+    let (session_id, timestamp, server_time) = (id(), NOW, NOW);
+    let messages = [
+        (
+            "ws_state_sync_resumed.json",
+            ServerMessage::StateSync {
+                session_id,
+                timestamp,
+                state: Box::new(SessionState::from(&running())),
+                version: 3,
+                revision: Some(17),
+                resumed: Some(false),
+                server_time,
+            },
+        ),
         ("ws_stale.json", ServerMessage::Stale { since: NOW }),
         (
             "ws_subscribed.json",
@@ -267,14 +285,6 @@ fn messages_without_a_change_of_version_look_as_stored() {
         (
             "ws_unsubscribed.json",
             ServerMessage::Unsubscribed { session_id: session_id.to_string(), timestamp },
-        ),
-        (
-            "ws_error.json",
-            ServerMessage::Error {
-                code: String::from("SESSION_NOT_FOUND"),
-                message: format!("Session {session_id} not found"),
-                session_id: None,
-            },
         ),
     ];
     for (name, message) in messages {
