@@ -6,7 +6,7 @@ use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use synckairos_protocol::{
     ids::SessionId,
     time::Stamp,
@@ -307,6 +307,14 @@ impl<T: Transport> Conversation<'_, T> {
     }
 
     async fn beat(&mut self) -> ControlFlow<Ending> {
+        // The answer may wait behind what took its time meanwhile.
+        for _ in 0..TOGETHER_MAX {
+            if self.answered {
+                break;
+            }
+            let Some(message) = self.socket.next().now_or_never() else { break };
+            self.hear(message).await?;
+        }
         if !self.answered {
             return ControlFlow::Break(Ending::Drop);
         }

@@ -19,7 +19,7 @@ use crate::sessions::refusal::Refusal;
 /// Streams that are told their past at the same time. It is read, encoded for one client and held
 /// until it is written; everybody else waits, so that a thousand clients that come back at once
 /// take their turns and not the node's memory.
-const REPLAYS_MAX: usize = 64;
+const REPLAYS_MAX: usize = 32;
 
 type Reading = Pin<Box<dyn Future<Output = Result<Option<Arc<Session>>, Refusal>> + Send>>;
 type Looking = Pin<Box<dyn Future<Output = Past> + Send>>;
