@@ -47,7 +47,7 @@ fn created() -> (SessionId, Past, AppliedEvent) {
         revision: 4,
         event: event.clone(),
         cause: *cause,
-        session: (**session).clone(),
+        session: Arc::clone(session),
     };
     let past =
         Past { updates: Some(vec![update]), session: Some(Arc::clone(session)), revision: Some(4) };

@@ -264,7 +264,7 @@ impl Stage {
                     revision,
                     event: event.clone(),
                     cause: *cause,
-                    session: (**session).clone(),
+                    session: Arc::clone(session),
                 }),
                 Change::Deleted { session, .. } => {
                     applied.history.retain(|update| update.session.id != *session);

@@ -27,7 +27,7 @@ fn stored(version: u64, revision: u64) -> StoredUpdate {
         revision,
         event: Event::Paused,
         cause: Cause::Command,
-        session: session(version),
+        session: Arc::new(session(version)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What this node has applied of one session: for streams that begin in the past.
 
 use synckairos_protocol::ids::SessionId;
-use synckairos_raft_store::{Applied, HistoryError};
+use synckairos_raft_store::{Applied, StateError};
 
 use super::Sessions;
 use crate::push::{Past, Point};
@@ -28,7 +28,7 @@ impl Sessions {
     }
 }
 
-fn look(applied: &Applied, session: SessionId, after: Option<Point>) -> Result<Past, HistoryError> {
+fn look(applied: &Applied, session: SessionId, after: Option<Point>) -> Result<Past, StateError> {
     let updates = match after {
         Some(point) => applied.updates_after(session, point.version, point.revision)?,
         None => None,
@@ -46,7 +46,7 @@ fn look(applied: &Applied, session: SessionId, after: Option<Point>) -> Result<P
     Ok(match last {
         Some(last) => {
             let revision = Some(last.revision);
-            Past { updates, session: Some(last.session.into()), revision }
+            Past { updates, session: Some(last.session), revision }
         }
         None => Past { updates, session: state, revision: None },
     })
