@@ -29,13 +29,15 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 const SESSIONS: usize = 100;
 const SOCKETS: usize = 1_000;
-const SWITCHERS: usize = 10;
+const SWITCHERS: usize = 20;
 /// Between two switches of one switcher.
-const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long a socket lives before it is cut.
-const LIFE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(12));
+const LIFE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long a node stays away.
 const AWAY: Duration = Duration::from_millis(1_500);
+/// How long a node stands still.
+const STILL: Duration = Duration::from_secs(4);
 const SEED: u64 = 0x5eed_0004;
 
 /// What has been told of each session, by version: the first client to hear it writes, all others
@@ -162,17 +164,52 @@ async fn switch(nodes: Vec<Http>, sessions: Vec<String>, mut turn: usize, stop: 
     }
 }
 
-/// Kills and restarts one node after the other, the leader among them.
+/// What happens to a node.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Kill,
+    Terminate,
+    /// It stands still for long enough to be out of touch when it wakes up.
+    Pause,
+}
+
+/// Disturbs one node after the other, the leader among them, and waits each time until it is back.
 async fn disturb(cluster: &Cluster, chance: &mut Chance) {
-    let order = [cluster.leader().await.id, 0, 0].map(|id| match id {
-        0 => cluster.nodes[chance.below(cluster.nodes.len())].id,
-        id => id,
-    });
-    for id in order {
-        let node = cluster.node(id);
-        node.kill();
-        throughout(AWAY, async || {}).await;
-        node.start();
+    use Fault::{Kill, Pause, Terminate};
+    let faults = [
+        (Kill, true),
+        (Kill, false),
+        (Pause, true),
+        (Terminate, false),
+        (Kill, true),
+        (Pause, false),
+        (Terminate, true),
+        (Kill, false),
+    ];
+    for (fault, leading) in faults {
+        let node = if leading {
+            cluster.leader().await
+        } else {
+            &cluster.nodes[chance.below(cluster.nodes.len())]
+        };
+        match fault {
+            Kill => node.kill(),
+            Terminate => {
+                node.terminate();
+                assert!(node.await_end().await.success());
+            }
+            Pause => node.pause(),
+        }
+        match fault {
+            Pause => {
+                throughout(STILL, async || {}).await;
+                node.resume();
+            }
+            Kill | Terminate => {
+                throughout(AWAY, async || {}).await;
+                node.start();
+            }
+        }
         node.await_ready().await;
         cluster.await_caught_up(node, PATIENCE).await;
     }
