@@ -28,7 +28,7 @@ use crate::{
         NodeName, NotAClusterId, PkiError,
         identity::{IdentityFiles, PeerIdentity},
     },
-    push::Hub,
+    push::{Hub, Replays},
     raft::{
         Raft,
         clock::ClusterClock,
@@ -167,7 +167,15 @@ impl Node {
         found_cluster(&raft, &config).await?;
 
         let (limits, settings) = (Limits::new(&config.http), config.http.clone());
-        let state = AppState { sessions: sessions.clone(), clock, hub, metrics, limits, settings };
+        let state = AppState {
+            sessions: sessions.clone(),
+            clock,
+            hub,
+            replays: Replays::default(),
+            metrics,
+            limits,
+            settings,
+        };
         let http = tokio::spawn(http::serve(listener, state, stopping.clone()));
         info!(node = config.node.id, cluster = config.cluster.id, http = %config.http.listen,
             peer = %config.peer.listen, version = env!("CARGO_PKG_VERSION"), "started");

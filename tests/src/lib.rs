@@ -3,7 +3,9 @@
 
 pub mod binary;
 pub mod certificates;
+pub mod chance;
 pub mod cluster;
+pub mod events;
 pub mod http;
 pub mod links;
 pub mod load;

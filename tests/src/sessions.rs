@@ -86,3 +86,16 @@ pub fn cycles(state: &Value) -> u64 {
     let participants = state["participants"].as_array().expect("a state has participants");
     participants.iter().map(|one| number(&one["cycle_count"])).sum()
 }
+
+/// A pushed message without what depends on when and where it was sent.
+///
+/// # Panics
+/// Where it is no object.
+#[track_caller]
+pub fn content(message: &Value) -> Value {
+    let mut content = message.clone();
+    let fields = content.as_object_mut().expect("a message is an object");
+    fields.remove("timestamp");
+    fields.remove("server_time_ms");
+    content
+}

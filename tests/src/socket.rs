@@ -59,6 +59,18 @@ impl Socket {
         socket
     }
 
+    /// Goes on after `version`; `CONNECTED` has been received when this returns.
+    ///
+    /// # Panics
+    /// Where the first message is another.
+    pub async fn resume(address: SocketAddr, session: &str, version: u64) -> Self {
+        let path = format!("/ws?sessionId={session}&since={version}");
+        let mut socket = Self::open(address, &path).await;
+        let connected = socket.expect("CONNECTED").await;
+        assert_eq!(connected["resuming"], true, "{connected}");
+        socket
+    }
+
     /// The next frame; `None` where nothing comes `within`.
     pub async fn frame(&mut self, within: Duration) -> Option<Frame> {
         let next = timeout(within, self.stream.next()).await.ok()?;

@@ -1,4 +1,5 @@
-//! A session followed live, from node to node where one fails, without missing its last word.
+//! A session followed live, from node to node where one fails: every version once, in order, and
+//! where one is missing, word of it.
 
 mod socket;
 mod tracker;
@@ -54,7 +55,7 @@ pub enum FollowEvent {
 pub struct Update {
     pub state: Box<SessionState>,
     pub version: u64,
-    /// Position in the log; `None` where the state was asked for and not pushed.
+    /// Position in the log; `None` where the node does not know it any more.
     pub revision: Option<u64>,
     /// What happened; `None` where the state was asked for and not pushed.
     pub cause: Option<CauseForm>,
@@ -73,8 +74,9 @@ pub struct Subscription {
 impl Client {
     /// Follows a session, one that does not exist yet included. Its present state comes first.
     ///
-    /// Of what happens while there is no connection the follower learns the outcome: the state
-    /// after it, and by [`FollowEvent::Gap`] that there was more.
+    /// What happens while there is no connection is told after it, version for version, by
+    /// whichever node answers next. Where that node does not keep it any more, the follower gets
+    /// the state, and [`FollowEvent::Gap`] says that there was more.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

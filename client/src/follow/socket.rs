@@ -19,7 +19,7 @@ use tokio_tungstenite::{
 
 use super::{
     FollowEvent,
-    tracker::{Then, Tracker},
+    tracker::{Point, Then, Tracker},
 };
 use crate::{client::Inner, pace};
 
@@ -89,12 +89,14 @@ struct Visit<'a> {
 impl Visit<'_> {
     async fn run(&self, tracker: &mut Tracker, events: &mpsc::Sender<FollowEvent>) -> Outcome {
         let lost = |reason, held| Outcome::Lost { reason, held };
-        let mut socket = match self.connect().await {
+        let from = tracker.point();
+        let mut socket = match self.connect(from).await {
             Ok(socket) => socket,
             Err(reason) => return lost(reason, Duration::ZERO),
         };
         let opened = Instant::now();
-        let mut sync_due = Some(opened + SYNC_MAX);
+        // A node that resumes says nothing where nothing was missed.
+        let mut sync_due = from.is_none().then_some(opened + SYNC_MAX);
         loop {
             let message = match next_message(&mut socket, sync_due).await {
                 Ok(Some(message)) => message,
@@ -106,6 +108,9 @@ impl Visit<'_> {
                 if let Err(reason) = ask_for_state(&mut socket).await {
                     return lost(reason, opened.elapsed());
                 }
+                sync_due = Some(Instant::now() + SYNC_MAX);
+            }
+            if matches!(step.then, Then::Connected | Then::AskForState) {
                 let live = FollowEvent::Connected { node: self.url.to_owned() };
                 if events.send(live).await.is_err() {
                     return Outcome::Done;
@@ -117,7 +122,7 @@ impl Visit<'_> {
                 }
             }
             match step.then {
-                Then::Read | Then::AskForState => {}
+                Then::Read | Then::Connected | Then::AskForState => {}
                 Then::Synced => sync_due = None,
                 Then::Leave(reason) => return lost(reason, opened.elapsed()),
                 Then::End => return Outcome::Done,
@@ -125,9 +130,17 @@ impl Visit<'_> {
         }
     }
 
-    async fn connect(&self) -> Result<Socket, String> {
+    /// A socket that goes on after `from`, or begins with the state.
+    async fn connect(&self, from: Option<Point>) -> Result<Socket, String> {
         let address = self.url.strip_prefix("http").unwrap_or(self.url);
-        let url = format!("ws{address}/ws?sessionId={}", self.session);
+        let begin = match from {
+            None => String::from("snapshot=true"),
+            Some(Point { version, revision: None }) => format!("since={version}"),
+            Some(Point { version, revision: Some(revision) }) => {
+                format!("since={version}&revision={revision}")
+            }
+        };
+        let url = format!("ws{address}/ws?sessionId={}&{begin}", self.session);
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));

@@ -13,10 +13,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Duration, timeout},
 };
-use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
+use tokio_tungstenite::{
+    WebSocketStream, accept_async, accept_hdr_async,
+    tungstenite::{
+        Message,
+        handshake::server::{Request, Response},
+    },
+};
 
 use super::{
-    tracker::{Then, Tracker},
+    tracker::{Point, Then, Tracker},
     *,
 };
 use crate::{client::Config, requests::new_session};
@@ -54,6 +60,21 @@ fn synced(created: u64, version: u64) -> ServerMessage {
         timestamp: Stamp::ZERO,
         state: state(created, version),
         version,
+        revision: None,
+        resumed: None,
+        server_time: Stamp::ZERO,
+    }
+}
+
+/// A state in answer to a resume whose node does not keep what is missing.
+fn not_resumed(created: u64, version: u64, revision: u64) -> ServerMessage {
+    ServerMessage::StateSync {
+        session_id: SESSION,
+        timestamp: Stamp::ZERO,
+        state: state(created, version),
+        version,
+        revision: Some(revision),
+        resumed: Some(false),
         server_time: Stamp::ZERO,
     }
 }
@@ -68,14 +89,15 @@ fn deleted(revision: u64) -> ServerMessage {
     }
 }
 
-fn connected() -> ServerMessage {
-    ServerMessage::Connected { session_id: SESSION.to_string(), timestamp: Stamp::ZERO }
+fn connected(resuming: Option<bool>) -> ServerMessage {
+    ServerMessage::Connected { session_id: SESSION.to_string(), timestamp: Stamp::ZERO, resuming }
 }
 
 fn not_found() -> ServerMessage {
     ServerMessage::Error {
         code: String::from("SESSION_NOT_FOUND"),
         message: format!("Session {SESSION} not found"),
+        session_id: None,
     }
 }
 
@@ -127,8 +149,36 @@ fn what_went_while_away_is_gone() {
 fn a_node_that_cannot_read_is_left() {
     let code = String::from("NO_LEADER");
     let message = String::from("no leader is known");
-    let step = Tracker::default().take(ServerMessage::Error { code, message });
+    let step = Tracker::default().take(ServerMessage::Error { code, message, session_id: None });
     assert_eq!(step.then, Then::Leave(String::from("NO_LEADER: no leader is known")));
+    let stale = Tracker::default().take(ServerMessage::Stale { since: Stamp::ZERO });
+    assert!(matches!(stale.then, Then::Leave(_)), "{stale:?}");
+}
+
+#[test]
+fn the_next_node_goes_on_after_the_last_version() {
+    let at = |version, revision| Some(Point { version, revision });
+    let table = [
+        (vec![not_found()], None),
+        (vec![synced(1, 3)], at(3, None)),
+        (vec![synced(1, 3), pushed(1, 3, 9)], at(3, Some(9))),
+        (vec![pushed(1, 3, 9), synced(1, 4)], at(4, None)),
+        (vec![pushed(1, 3, 9), pushed(1, 4, 9)], at(4, Some(9))),
+        (vec![not_resumed(1, 8, 20)], at(8, Some(20))),
+    ];
+    for (messages, point) in table {
+        let mut tracker = Tracker::default();
+        for message in messages {
+            tracker.take(message);
+        }
+        assert_eq!(tracker.point(), point);
+        tracker.reconnected();
+        let resumes = tracker.take(connected(Some(true))).then;
+        assert_eq!(resumes, Then::Connected);
+        let silent = tracker.take(connected(None)).then;
+        let expected = if point.is_some() { Then::AskForState } else { Then::Connected };
+        assert_eq!(silent, expected, "a node of an earlier release");
+    }
 }
 
 struct Node {
@@ -145,15 +195,21 @@ impl Node {
         Self { listener, url }
     }
 
-    /// The next follower, after it has asked for the state.
-    async fn accept(&self) -> ServerSocket {
+    /// The next follower, and what its URL asks for.
+    #[allow(clippy::result_large_err, reason = "the type is the library's")]
+    async fn accept(&self) -> (ServerSocket, String) {
         let (stream, _) = self.listener.accept().await.unwrap();
-        let mut socket = accept_async(stream).await.unwrap();
-        say(&mut socket, connected()).await;
-        let question = socket.next().await.unwrap().unwrap();
-        let question = ClientMessage::parse(&question.into_data());
-        assert_eq!(question, Some(ClientMessage::Reconnect));
-        socket
+        let mut query = String::new();
+        let mut socket = accept_hdr_async(stream, |request: &Request, response: Response| {
+            query = request.uri().query().unwrap_or_default().to_owned();
+            Ok(response)
+        })
+        .await
+        .unwrap();
+        let resuming = query.contains("since=").then_some(true);
+        say(&mut socket, connected(resuming)).await;
+        let asked = query.split_once('&').unwrap().1.to_owned();
+        (socket, asked)
     }
 }
 
@@ -173,27 +229,53 @@ async fn until(subscription: &mut Subscription, last: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_follower_goes_on_at_another_node_and_misses_no_outcome() {
+async fn a_follower_goes_on_at_another_node_and_misses_nothing() {
     let (first, second) = (Node::start().await, Node::start().await);
     let client = Client::new(Config::new([first.url.clone(), second.url.clone()])).unwrap();
     let mut subscription = client.follow(SESSION);
 
-    let mut socket = first.accept().await;
+    let (mut socket, asked) = first.accept().await;
+    assert_eq!(asked, "snapshot=true");
     say(&mut socket, synced(1, 3)).await;
     say(&mut socket, pushed(1, 4, 20)).await;
     assert_eq!(until(&mut subscription, "v4").await, "connected v3 v4");
     drop(socket);
 
-    let mut socket = second.accept().await;
-    say(&mut socket, pushed(1, 4, 20)).await;
-    say(&mut socket, synced(1, 6)).await;
-    say(&mut socket, pushed(1, 7, 23)).await;
-    let heard = until(&mut subscription, "v7").await;
-    assert_eq!(heard, "disconnected connected gap 4-6 v6 v7");
+    let (mut socket, asked) = second.accept().await;
+    assert_eq!(asked, "since=4&revision=20");
+    say(&mut socket, pushed(1, 5, 21)).await;
+    say(&mut socket, pushed(1, 6, 22)).await;
+    assert_eq!(until(&mut subscription, "v6").await, "disconnected connected v5 v6");
+    say(&mut socket, ServerMessage::Stale { since: Stamp::ZERO }).await;
 
-    say(&mut socket, deleted(24)).await;
+    let (mut socket, asked) = first.accept().await;
+    assert_eq!(asked, "since=6&revision=22");
+    say(&mut socket, not_resumed(1, 9, 30)).await;
+    say(&mut socket, pushed(1, 10, 31)).await;
+    let heard = until(&mut subscription, "v10").await;
+    assert_eq!(heard, "disconnected connected gap 6-9 v9 v10");
+
+    say(&mut socket, deleted(32)).await;
     assert_eq!(until(&mut subscription, "deleted").await, "deleted");
     assert_eq!(subscription.next().await, None);
+}
+
+#[tokio::test]
+async fn a_node_of_an_earlier_release_is_asked_for_the_state() {
+    let node = Node::start().await;
+    let mut subscription = Client::new(Config::new([node.url.clone()])).unwrap().follow(SESSION);
+    let (mut socket, _) = node.accept().await;
+    say(&mut socket, synced(1, 3)).await;
+    assert_eq!(until(&mut subscription, "v3").await, "connected v3");
+    drop(socket);
+
+    let (stream, _) = node.listener.accept().await.unwrap();
+    let mut socket = accept_async(stream).await.unwrap();
+    say(&mut socket, connected(None)).await;
+    let question = socket.next().await.unwrap().unwrap();
+    assert_eq!(ClientMessage::parse(&question.into_data()), Ok(ClientMessage::Reconnect));
+    say(&mut socket, synced(1, 5)).await;
+    assert_eq!(until(&mut subscription, "v5").await, "disconnected connected gap 3-5 v5");
 }
 
 #[tokio::test]
@@ -203,10 +285,10 @@ async fn nonsense_and_dead_nodes_are_left_behind() {
     let urls = [nobody, first.url.clone(), second.url.clone()];
     let mut subscription = Client::new(Config::new(urls)).unwrap().follow(SESSION);
 
-    let mut socket = first.accept().await;
+    let (mut socket, _) = first.accept().await;
     let text = json!({"type": "STATE_SYNC", "state": 3}).to_string();
     socket.send(Message::text(text)).await.unwrap();
-    let mut socket = second.accept().await;
+    let (mut socket, _) = second.accept().await;
     say(&mut socket, not_found()).await;
     say(&mut socket, pushed(1, 1, 8)).await;
     assert_eq!(
@@ -220,7 +302,7 @@ async fn dropping_the_subscription_closes_the_socket() {
     let node = Node::start().await;
     let client = Client::new(Config::new([node.url.clone()])).unwrap();
     let subscription = client.follow(SESSION);
-    let mut socket = node.accept().await;
+    let (mut socket, _) = node.accept().await;
     drop(subscription);
     let end = timeout(Duration::from_secs(10), socket.next()).await.expect("an end in time");
     assert!(matches!(end, None | Some(Err(_))));

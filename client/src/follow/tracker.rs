@@ -24,6 +24,15 @@ struct Known {
     version: u64,
     /// The largest one heard of.
     revision: u64,
+    /// Of that version, where a node said so.
+    exact: Option<u64>,
+}
+
+/// Where the next node is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    pub(super) version: u64,
+    pub(super) revision: Option<u64>,
 }
 
 /// What to tell the follower, and what to do then.
@@ -37,7 +46,9 @@ pub(super) struct Step {
 pub(super) enum Then {
     /// Read on.
     Read,
-    /// The subscription holds: ask for the state.
+    /// The subscription holds, and what was missed comes by itself.
+    Connected,
+    /// The subscription holds, but the node cannot resume: ask for the state.
     AskForState,
     /// The state that was asked for has been told.
     Synced,
@@ -53,16 +64,25 @@ impl Tracker {
         self.told_here = false;
     }
 
+    /// The last version that was told; `None` where there was none.
+    pub(super) fn point(&self) -> Option<Point> {
+        self.known.map(|known| Point { version: known.version, revision: known.exact })
+    }
+
     pub(super) fn take(&mut self, message: ServerMessage) -> Step {
         match message {
-            ServerMessage::Connected { .. } => Step::quiet(Then::AskForState),
+            ServerMessage::Connected { resuming, .. } => {
+                // The nodes of an earlier release do not know of `since`.
+                let resumes = self.known.is_none() || resuming == Some(true);
+                Step::quiet(if resumes { Then::Connected } else { Then::AskForState })
+            }
             ServerMessage::StateUpdate { state, version, revision, cause, server_time, .. } => {
                 let (revision, cause) = (Some(revision), Some(cause));
                 let update = Update { state, version, revision, cause, server_time };
                 self.update(update, Then::Read)
             }
-            ServerMessage::StateSync { state, version, server_time, .. } => {
-                let update = Update { state, version, revision: None, cause: None, server_time };
+            ServerMessage::StateSync { state, version, revision, server_time, .. } => {
+                let update = Update { state, version, revision, cause: None, server_time };
                 self.update(update, Then::Synced)
             }
             ServerMessage::SessionDeleted { revision, cause, .. } => {
@@ -81,27 +101,38 @@ impl Tracker {
                 }],
                 then: Then::Read,
             },
-            ServerMessage::Error { code, message } => self.error(&code, message),
-            ServerMessage::Pong { .. } | ServerMessage::Unknown => Step::quiet(Then::Read),
+            ServerMessage::Error { code, message, .. } => self.error(&code, message),
+            ServerMessage::Stale { since } => {
+                let reason = format!("out of touch with the leader since {}", since.unix_millis());
+                Step::quiet(Then::Leave(reason))
+            }
+            ServerMessage::Pong { .. }
+            | ServerMessage::Subscribed { .. }
+            | ServerMessage::Unsubscribed { .. }
+            | ServerMessage::Unknown => Step::quiet(Then::Read),
         }
     }
 
     fn update(&mut self, update: Update, then: Then) -> Step {
         let SessionState { created_at, .. } = *update.state;
-        let (version, revision) = (update.version, update.revision.unwrap_or(0));
+        let (version, exact) = (update.version, update.revision);
+        let revision = exact.unwrap_or(0);
         self.told_here = true;
         let Some(known) = &mut self.known else {
-            self.known = Some(Known { created_at, version, revision });
+            self.known = Some(Known { created_at, version, revision, exact });
             return Step { events: vec![FollowEvent::Updated(update)], then };
         };
         if known.created_at < created_at {
             return Step::end(None, None);
         }
+        if created_at == known.created_at && version == known.version {
+            known.exact = known.exact.or(exact);
+        }
         if created_at < known.created_at || version <= known.version {
             return Step::quiet(then);
         }
         let after = known.version;
-        known.version = version;
+        (known.version, known.exact) = (version, exact);
         known.revision = known.revision.max(revision);
         let gap = (after + 1 < version).then_some(FollowEvent::Gap { after, next: version });
         let events = gap.into_iter().chain([FollowEvent::Updated(update)]).collect();

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header};
 use serde_json::Value;
+use synckairos_protocol::ids::SessionId;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -13,7 +14,7 @@ use super::{
     body::read_json,
     cors, docs,
     error::ApiError,
-    etag,
+    etag, events,
     reply::Reply,
     request_id::{self, RequestId},
     route::Route,
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     admission::Verdict,
+    push::events::Begin,
     telemetry::logging::{self, Access},
 };
 
@@ -37,7 +39,9 @@ const KEEP_ALIVE: &str = "timeout=5";
 pub(super) struct Arrival {
     pub(super) client: IpAddr,
     pub(super) stopping: CancellationToken,
-    /// Holds the WebSockets, which outlive their connection's task.
+    /// Cancelled to end this connection at once, whatever its client does.
+    pub(super) cut: CancellationToken,
+    /// Holds the WebSockets and event streams, which outlive their connection's task.
     pub(super) sockets: TaskTracker,
     /// Counts the connection, and the WebSocket that it becomes, as one of those that may be open.
     pub(super) permit: Permit,
@@ -51,6 +55,8 @@ pub(super) enum Step {
     Node,
     /// To be answered by a session, with the verdict that the answer's headers tell.
     Session(Action, Option<Verdict>),
+    /// To be answered by a stream of the session's events.
+    Events(SessionId, Begin, Option<Verdict>),
 }
 
 /// Answers one request.
@@ -70,9 +76,16 @@ pub(super) async fn handle(
     let span = tracing::info_span!("request", request_id = request_id.as_str());
 
     let answer = async {
-        match approach(state.edge(), arrival.client, &head, body).await {
+        let reply = match approach(state.edge(), arrival.client, &head, body).await {
             Step::Answered(reply) => reply,
             Step::Node => node_reply(&state, route),
+            Step::Events(session, begin, verdict) => {
+                let (mut reply, events) = events::open(&state, &arrival, session, begin).await;
+                if let Some(verdict) = verdict {
+                    sessions::rate_limit_headers(&mut reply, verdict);
+                }
+                return (reply, events);
+            }
             Step::Session(action, verdict) => {
                 let mut reply = sessions::perform(&state, action, request_id.as_str()).await;
                 if let Some(verdict) = verdict {
@@ -80,9 +93,10 @@ pub(super) async fn handle(
                 }
                 reply
             }
-        }
+        };
+        (reply, None)
     };
-    let reply = answer.instrument(span).await;
+    let (reply, events) = answer.instrument(span).await;
 
     let status = reply.status.as_u16();
     let took = began.elapsed();
@@ -97,7 +111,11 @@ pub(super) async fn handle(
             client: arrival.client,
         });
     }
-    dress(reply, &head, &state.settings.cors_origin, request_id)
+    let response = dress(reply, &head, &state.settings.cors_origin, request_id);
+    match events {
+        Some(events) => response.map(|_| events),
+        None => response,
+    }
 }
 
 /// Everything up to the session, in v2's order.
@@ -142,6 +160,7 @@ pub(super) async fn approach(
             Step::Answered(reply)
         }
         Step::Session(action, of_switch) => Step::Session(action, of_switch.or(verdict)),
+        Step::Events(session, begin, _) => Step::Events(session, begin, verdict),
         Step::Node => Step::Node,
     }
 }
@@ -160,6 +179,7 @@ fn unlimited(route: Route<'_>, method: &Method, path: &str) -> Step {
         | Route::Session(_)
         | Route::Command(..)
         | Route::Batch
+        | Route::Events(_)
         | Route::Time
         | Route::Unmatched => Step::Answered(ApiError::not_found(method, path).into()),
     }
@@ -171,6 +191,12 @@ fn limited(edge: Edge<'_>, route: Route<'_>, head: &http::request::Parts, body: 
     }
     if route == Route::Time {
         return Step::Answered(status::time(edge));
+    }
+    if let Route::Events(id) = route {
+        return match events::wanted(id, head) {
+            Ok((session, begin)) => Step::Events(session, begin, None),
+            Err(error) => Step::Answered(error.into()),
+        };
     }
     let action = match sessions::action(route, head, body) {
         Ok(action) => action,
@@ -191,6 +217,7 @@ fn node_reply(state: &AppState, route: Route<'_>) -> Reply {
         | Route::Session(_)
         | Route::Command(..)
         | Route::Batch
+        | Route::Events(_)
         | Route::Time
         | Route::Health
         | Route::OpenApi

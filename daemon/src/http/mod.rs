@@ -10,6 +10,7 @@ mod docs;
 mod edge;
 mod error;
 mod etag;
+mod events;
 mod idempotency;
 mod openapi;
 mod reply;
@@ -25,10 +26,15 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use synckairos_protocol::time::Millis;
 
 use crate::{
-    admission::Limits, push::Hub, raft::clock::ClusterClock, sessions::Sessions,
+    admission::Limits,
+    push::{Hub, Replays, Source},
+    raft::clock::ClusterClock,
+    sessions::Sessions,
     telemetry::metrics::Metrics,
 };
 use settings::HttpSettings;
@@ -41,6 +47,7 @@ pub(crate) struct AppState {
     pub(crate) sessions: Sessions,
     pub(crate) clock: ClusterClock,
     pub(crate) hub: Hub,
+    pub(crate) replays: Replays,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) settings: HttpSettings,
@@ -57,6 +64,25 @@ struct Edge<'a> {
 }
 
 impl AppState {
+    /// Where streams of sessions come from.
+    fn source(&self) -> Source {
+        let (read, past, clock) =
+            (self.sessions.clone(), self.sessions.clone(), self.clock.clone());
+        Source {
+            hub: self.hub.clone(),
+            read: Arc::new(move |id| {
+                let sessions = read.clone();
+                Box::pin(async move { sessions.read(id).await })
+            }),
+            past: Arc::new(move |id, after| {
+                let sessions = past.clone();
+                Box::pin(async move { sessions.past(id, after).await })
+            }),
+            clock: Arc::new(move || clock.estimate()),
+            replays: self.replays.clone(),
+        }
+    }
+
     fn edge(&self) -> Edge<'_> {
         Edge {
             clock: &self.clock,

@@ -9,6 +9,8 @@ pub(super) enum Route<'a> {
     Session(&'a str),
     Command(&'a str, Command),
     Batch,
+    /// The session's updates, as an event stream.
+    Events(&'a str),
     Time,
     Node,
     Health,
@@ -39,7 +41,10 @@ const COMMANDS: [(&str, Command); 5] = [
     ("complete", Command::Complete),
 ];
 
+const EVENTS: &str = "events";
+
 const READ: &[Method] = &[Method::GET, Method::HEAD];
+const GET: &[Method] = &[Method::GET];
 const POST: &[Method] = &[Method::POST];
 const SESSIONS: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
 const SESSION: &[Method] = &[Method::GET, Method::HEAD, Method::DELETE];
@@ -77,6 +82,7 @@ impl<'a> Route<'a> {
                 let id = segments[2];
                 match segments.get(3) {
                     None => Self::Session(id),
+                    Some(word) if word.eq_ignore_ascii_case(EVENTS) => Self::Events(id),
                     Some(word) => COMMANDS
                         .iter()
                         .find(|(name, _)| name.eq_ignore_ascii_case(word))
@@ -98,6 +104,7 @@ impl<'a> Route<'a> {
             Self::Command(_, Command::Resume) => "/v1/sessions/:id/resume",
             Self::Command(_, Command::Complete) => "/v1/sessions/:id/complete",
             Self::Batch => "/v1/batch",
+            Self::Events(_) => "/v1/sessions/:id/events",
             Self::Time => "/v1/time",
             Self::Node => "/v1/node",
             Self::Health => "/health",
@@ -115,6 +122,7 @@ impl<'a> Route<'a> {
             Self::Sessions => SESSIONS,
             Self::Batch | Self::Command(..) => POST,
             Self::Session(_) => SESSION,
+            Self::Events(_) => GET,
             Self::Time
             | Self::Node
             | Self::Health
@@ -134,6 +142,7 @@ impl<'a> Route<'a> {
             | Self::Session(_)
             | Self::Command(..)
             | Self::Batch
+            | Self::Events(_)
             | Self::Time
             | Self::Unmatched => true,
             Self::Node
@@ -149,7 +158,7 @@ impl<'a> Route<'a> {
     /// The session id in the path.
     pub(super) const fn session(self) -> Option<&'a str> {
         match self {
-            Self::Session(id) | Self::Command(id, _) => Some(id),
+            Self::Session(id) | Self::Command(id, _) | Self::Events(id) => Some(id),
             Self::Sessions
             | Self::Batch
             | Self::Time
@@ -184,6 +193,8 @@ mod tests {
             ("/v1/sessions/X/SWITCH", Route::Command("X", Command::Switch)),
             ("/v1/sessions/X/resume/", Route::Command("X", Command::Resume)),
             ("/v1/sessions/X/cancel", Route::Unmatched),
+            ("/v1/sessions/X/Events", Route::Events("X")),
+            ("/v1/sessions/X/events/1", Route::Unmatched),
             ("/v1/sessions/X/start/more", Route::Unmatched),
             ("/v1/sessions//start", Route::Unmatched),
             ("/v1/Batch/", Route::Batch),

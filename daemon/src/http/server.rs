@@ -68,14 +68,15 @@ pub(crate) async fn serve(listener: TcpListener, state: AppState, stopping: Canc
             let _ = stream.try_write(&FULL);
             continue;
         };
+        let cut = cut.child_token();
         let arrival = Arrival {
             client,
             stopping: stopping.clone(),
+            cut: cut.clone(),
             sockets: connections.clone(),
             permit: Arc::new(permit),
         };
         let connection = connection(stream, Arc::clone(&state), arrival, stopping.clone());
-        let cut = cut.clone();
         connections.spawn(async move {
             tokio::select! {
                 () = connection => {}

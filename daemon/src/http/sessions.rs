@@ -73,7 +73,8 @@ pub(super) fn action(
         Route::Batch => {
             Intent::Atomic { intents: parse_batch(body).map_err(ApiError::validation)? }
         }
-        Route::Time
+        Route::Events(_)
+        | Route::Time
         | Route::Node
         | Route::Health
         | Route::Ready
@@ -122,7 +123,7 @@ fn command_intent(command: Command, session: SessionId, body: &Value) -> Result<
     })
 }
 
-fn session_id(raw: &str) -> Result<SessionId, ApiError> {
+pub(super) fn session_id(raw: &str) -> Result<SessionId, ApiError> {
     let id = percent_decode(raw).ok_or_else(|| ApiError::unreadable("path", "broken escape"))?;
     id.parse().map_err(|_| {
         let message = "Session ID must be a valid UUID";

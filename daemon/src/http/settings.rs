@@ -19,6 +19,8 @@ pub(crate) struct HttpSettings {
     pub(crate) node_env: NodeEnv,
     /// Connections open at once, WebSockets among them. Default 10000.
     pub(crate) connections_max: usize,
+    /// Sessions that one WebSocket may watch. Default 256.
+    pub(crate) subscriptions_per_socket_max: usize,
     /// How long the head of a request may take, and how long an idle connection is kept.
     /// Default 10000 ms.
     pub(crate) header_read_timeout_ms: u64,
@@ -59,6 +61,7 @@ impl Default for HttpSettings {
             rate_limit_switch: 10,
             node_env: NodeEnv::Production,
             connections_max: 10_000,
+            subscriptions_per_socket_max: 256,
             header_read_timeout_ms: 10_000,
             body_read_timeout_ms: 10_000,
             shutdown_grace_ms: 5_000,

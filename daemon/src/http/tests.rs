@@ -15,7 +15,11 @@ use super::{
     sessions::Action,
     settings::HttpSettings,
 };
-use crate::{admission::Limits, raft::clock::ClusterClock};
+use crate::{
+    admission::Limits,
+    push::{Point, events::Begin},
+    raft::clock::ClusterClock,
+};
 
 const SESSION: &str = "123e4567-e89b-12d3-a456-426614174000";
 const BOB: &str = "223e4567-e89b-12d3-a456-426614174002";
@@ -63,14 +67,14 @@ impl Stage {
     async fn answer(&self, method: Method, path: &str, body: &str) -> Reply {
         match self.call(method, path, JSON, body.as_bytes()).await {
             Step::Answered(reply) => reply,
-            Step::Node | Step::Session(..) => panic!("{path} was passed on"),
+            Step::Node | Step::Session(..) | Step::Events(..) => panic!("{path} was passed on"),
         }
     }
 
     async fn intent(&self, path: &str, content_type: &str, body: &[u8]) -> Intent {
         match self.call(Method::POST, path, content_type, body).await {
             Step::Session(Action::Propose(intent), _) => intent,
-            step @ (Step::Answered(_) | Step::Node | Step::Session(..)) => {
+            step @ (Step::Answered(_) | Step::Node | Step::Session(..) | Step::Events(..)) => {
                 panic!("{path}: {step:?}")
             }
         }
@@ -189,6 +193,7 @@ async fn unknown_paths_and_wrong_methods_are_told_in_json() {
         (Method::GET, "/v1/batch", 405, Some("POST")),
         (Method::PUT, "/v1/sessions/x", 405, Some("GET, HEAD, DELETE")),
         (Method::GET, "/v1/sessions/x/start", 405, Some("POST")),
+        (Method::POST, "/v1/sessions/x/events", 405, Some("GET")),
         (Method::POST, "/v1/time", 405, Some("GET, HEAD")),
         (Method::DELETE, "/health", 405, Some("GET, HEAD")),
     ];
@@ -284,7 +289,7 @@ async fn keyed(stage: &Stage, path: &str, body: &str, keys: &[&str]) -> Result<I
     match stage.send(request.body(Body::from(body.to_owned())).unwrap()).await {
         Step::Session(Action::Propose(intent), _) => Ok(intent),
         Step::Answered(reply) => Err(error(&reply)["details"][0]["field"].clone()),
-        step @ (Step::Node | Step::Session(..)) => panic!("{step:?}"),
+        step @ (Step::Node | Step::Session(..) | Step::Events(..)) => panic!("{step:?}"),
     }
 }
 
@@ -358,9 +363,43 @@ async fn reads_say_how_fresh_they_must_be() {
                     assert_eq!(error(&reply)["details"][0]["field"], "consistency");
                     None
                 }
-                step @ (Step::Node | Step::Session(..)) => panic!("{step:?}"),
+                step @ (Step::Node | Step::Session(..) | Step::Events(..)) => panic!("{step:?}"),
             };
             assert_eq!(consistency, expected, "{path}{query}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_event_stream_begins_where_its_client_was() {
+    let stage = Stage::unlimited();
+    let after = |version, revision| Some(Begin::After(Point { version, revision }));
+    let table = [
+        ("", None, Some(Begin::State)),
+        ("?since=4", None, after(4, None)),
+        ("?since=4&revision=9", None, after(4, Some(9))),
+        ("?since=4", Some("7-31"), after(7, Some(31))),
+        ("", Some("7"), after(7, None)),
+        ("?since=4", Some("end"), Some(Begin::Ended)),
+        ("?since=4", Some(""), after(4, None)),
+        ("?since=x", None, None),
+        ("?since=end", None, None),
+        ("?since=4&revision=", None, None),
+        ("", Some("x"), None),
+        ("", Some("1-2-3"), None),
+    ];
+    for (query, last, expected) in table {
+        let path = format!("/v1/sessions/{SESSION}/events{query}");
+        let request = Request::get(&path).header("last-event-id", last.unwrap_or_default());
+        let step = stage.send(request.body(Body::empty()).unwrap()).await;
+        match (step, expected) {
+            (Step::Events(_, begin, None), Some(expected)) => assert_eq!(begin, expected, "{path}"),
+            (Step::Answered(reply), None) => {
+                assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{path}");
+            }
+            (other, _) => panic!("{path} {last:?}: {other:?}"),
+        }
+    }
+    let nobody = stage.answer(Method::GET, "/v1/sessions/nobody/events", "").await;
+    assert_eq!(nobody.status, StatusCode::BAD_REQUEST);
 }

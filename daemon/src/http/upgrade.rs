@@ -1,8 +1,6 @@
 //! From an HTTP request to a WebSocket. What is wrong with the session id is told on the open
 //! socket, as in v2.
 
-use std::sync::Arc;
-
 use axum::{
     body::Body,
     extract::{FromRequestParts, ws::WebSocketUpgrade},
@@ -11,7 +9,10 @@ use http::{HeaderMap, Method, Request, Response, header};
 use synckairos_protocol::{error::Kind, ids::SessionId};
 
 use super::{AppState, edge::Arrival, error::ApiError, reply::Reply, text::query_value};
-use crate::push::socket::{self, Context, Watch};
+use crate::push::{
+    Point,
+    socket::{self, Begin, Context, Watch},
+};
 
 /// The only path that is upgraded, to the letter.
 const PATH: &str = "/ws";
@@ -40,19 +41,12 @@ pub(super) async fn respond(
         Ok(upgrade) => upgrade,
         Err(rejection) => return refusal(&rejection.body_text()),
     };
-    let sessions = state.sessions.clone();
     let context = Context {
-        hub: state.hub.clone(),
-        read: Arc::new(move |id| {
-            let sessions = sessions.clone();
-            Box::pin(async move { sessions.read(id).await })
-        }),
-        clock: {
-            let clock = state.clock.clone();
-            Arc::new(move || clock.estimate())
-        },
+        source: state.source(),
+        staleness: state.sessions.staleness(),
         stopping: arrival.stopping,
         timing: socket::Timing::default(),
+        subscriptions_max: state.settings.subscriptions_per_socket_max,
     };
     let open = state.metrics.socket_opened();
     let tracked = (arrival.sockets.token(), arrival.permit);
@@ -72,10 +66,17 @@ fn watch(query: &str) -> Watch {
         return Watch::MissingId;
     }
     let snapshot = query_value(query, "snapshot").is_some_and(|value| value == "true");
-    match SessionId::parse_loose(&spelled) {
-        Ok(session) => Watch::Session { session, snapshot },
-        Err(_) => Watch::MalformedId,
-    }
+    let Ok(session) = SessionId::parse_loose(&spelled) else { return Watch::MalformedId };
+    let (Ok(since), Ok(revision)) = (number(query, "since"), number(query, "revision")) else {
+        return Watch::MalformedSince;
+    };
+    let after = since.map(|version| Point { version, revision });
+    Watch::Session { session, begin: Begin { after, snapshot } }
+}
+
+/// The whole number of a parameter, where there is one.
+fn number(query: &str, key: &str) -> Result<Option<u64>, std::num::ParseIntError> {
+    query_value(query, key).map(|value| value.parse()).transpose()
 }
 
 fn refusal(message: &str) -> Response<Body> {
@@ -91,16 +92,27 @@ mod tests {
     fn the_session_comes_from_the_query() {
         let id = "123e4567-e89b-92d3-C456-426614174000";
         let session = SessionId::parse_loose(id).unwrap();
+        let watch_from = |after, snapshot| {
+            let begin = Begin { after, snapshot };
+            Watch::Session { session, begin }
+        };
+        let point = |version, revision| Some(Point { version, revision });
         let table = [
-            (format!("sessionId={id}"), Watch::Session { session, snapshot: false }),
+            (format!("sessionId={id}"), watch_from(None, false)),
+            (format!("sessionId={id}&snapshot=true&sessionId=x"), watch_from(None, true)),
+            (format!("sessionId={id}&since=0"), watch_from(point(0, None), false)),
             (
-                format!("sessionId={id}&snapshot=true&sessionId=x"),
-                Watch::Session { session, snapshot: true },
+                format!("since=7&revision=31&sessionId={id}&snapshot=true"),
+                watch_from(point(7, Some(31)), true),
             ),
+            (format!("sessionId={id}&revision=31"), watch_from(None, false)),
+            (format!("sessionId={id}&since="), Watch::MalformedSince),
+            (format!("sessionId={id}&since=-1"), Watch::MalformedSince),
+            (format!("sessionId={id}&since=1&revision=x"), Watch::MalformedSince),
             (format!("session_id={id}"), Watch::MissingId),
             (String::from("sessionId="), Watch::MissingId),
             (String::new(), Watch::MissingId),
-            (String::from("sessionId=nonsense"), Watch::MalformedId),
+            (String::from("sessionId=nonsense&since=x"), Watch::MalformedId),
         ];
         for (query, expected) in table {
             assert_eq!(watch(&query), expected, "{query}");

@@ -1,23 +1,18 @@
 //! Hands each committed change to everybody who watches its session, encoded once.
 //!
-//! One task owns all subscriptions. It never waits for a subscriber: whoever falls
-//! [`QUEUE_MAX`] messages behind is dropped and told so, and slows nobody.
+//! One task owns all subscriptions. It never waits for a subscriber: whoever falls as far behind
+//! as its mailbox has room is dropped and told so, and slows nobody.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use axum::extract::ws::Utf8Bytes;
-use synckairos_protocol::{
-    event::Change,
-    ids::SessionId,
-    time::Stamp,
-    wire::{
-        rest::SessionState,
-        ws::{CauseForm, ServerMessage},
-    },
-};
+use synckairos_protocol::{event::Change, ids::SessionId, time::Stamp};
 use synckairos_raft_store::AppliedEvent;
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
@@ -25,10 +20,16 @@ use tokio::sync::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::messages;
 use crate::telemetry::metrics::Metrics;
 
-/// Messages that wait for one subscriber.
+/// Messages that wait for a client that watches one session.
 pub(crate) const QUEUE_MAX: usize = 256;
+/// Messages that may wait in addition for each further session that the client watches: one log
+/// entry may change them all.
+const QUEUE_MORE: usize = 16;
+/// Whatever a client watches. The channel takes memory as it fills.
+const MAILBOX_MAX: usize = 65_536;
 /// Subscriptions that wait for the hub; beyond it, new sockets wait.
 const INPUTS_MAX: usize = 1_024;
 
@@ -38,44 +39,112 @@ pub(crate) type Now = Arc<dyn Fn() -> Stamp + Send + Sync>;
 /// What a subscriber is handed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Push {
-    /// The session reached `version`.
-    Update { version: u64, text: Utf8Bytes },
+    /// The session reached `version` by the log entry at `revision`.
+    Update { version: u64, revision: u64, text: Utf8Bytes },
     /// Something happened that left the version as it was.
     Notice(Utf8Bytes),
     /// The last message: the session is gone.
-    Deleted(Utf8Bytes),
+    Deleted { revision: u64, text: Utf8Bytes },
     /// Changes were skipped, because this node took over a snapshot: read the session again.
     Resync,
+}
+
+/// A push on its way to one subscription.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) session: SessionId,
+    pub(crate) subscription: u64,
+    pub(crate) push: Push,
 }
 
 /// Everything that can wake the hub.
 enum Input {
     Subscribe { session: SessionId, subscriber: Subscriber, done: oneshot::Sender<()> },
-    Unsubscribe { session: SessionId, number: u64 },
+    Unsubscribe(Vec<(SessionId, u64)>),
     Applied(AppliedEvent),
 }
 
 struct Subscriber {
     number: u64,
-    queue: mpsc::Sender<Push>,
-    /// Cancelled when the queue was full.
+    address: Arc<Address>,
+}
+
+/// The hub's end of a mailbox.
+struct Address {
+    queue: mpsc::Sender<Delivery>,
+    room: AtomicUsize,
+    /// Cancelled when there was no room.
     slow: CancellationToken,
+}
+
+/// Where one client's pushes wait, whichever sessions they are about.
+pub(crate) struct Mailbox {
+    queue: mpsc::Receiver<Delivery>,
+    address: Arc<Address>,
+    /// Cancelled once the client was given up for being slow.
+    pub(crate) slow: CancellationToken,
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> Self {
+        let (sender, queue) = mpsc::channel(MAILBOX_MAX);
+        let slow = CancellationToken::new();
+        let room = AtomicUsize::new(QUEUE_MAX);
+        let address = Arc::new(Address { queue: sender, room, slow: slow.clone() });
+        Self { queue, address, slow }
+    }
+
+    /// Makes room for this many sessions.
+    pub(crate) fn resize(&self, sessions: usize) {
+        let more = QUEUE_MORE.saturating_mul(sessions.saturating_sub(1));
+        let room = QUEUE_MAX.saturating_add(more).min(MAILBOX_MAX);
+        self.address.room.store(room, Ordering::Relaxed);
+    }
+
+    /// The next push; `None` once the client was given up for being slow.
+    pub(crate) async fn next(&mut self) -> Option<Delivery> {
+        tokio::select! {
+            biased;
+            () = self.slow.cancelled() => None,
+            delivery = self.queue.recv() => delivery,
+        }
+    }
+
+    /// What is waiting already.
+    pub(crate) fn try_next(&mut self) -> Option<Delivery> {
+        self.queue.try_recv().ok()
+    }
+}
+
+impl Address {
+    /// False where the client takes no more.
+    fn deliver(&self, delivery: Delivery, metrics: &Metrics) -> bool {
+        let waiting = self.queue.max_capacity() - self.queue.capacity();
+        let sent = if waiting < self.room.load(Ordering::Relaxed) {
+            self.queue.try_send(delivery)
+        } else {
+            Err(TrySendError::Full(delivery))
+        };
+        match sent {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                // One client, however many of its sessions find no room.
+                if !self.slow.is_cancelled() {
+                    self.slow.cancel();
+                    metrics.slow_consumer();
+                }
+                false
+            }
+            Err(TrySendError::Closed(_)) => false,
+        }
+    }
 }
 
 /// The handle of the hub.
 #[derive(Clone)]
 pub(crate) struct Hub {
     inputs: mpsc::Sender<Input>,
-    numbers: Arc<std::sync::atomic::AtomicU64>,
-}
-
-/// A place in the hub. It must be given back with [`Hub::unsubscribe`].
-pub(crate) struct Subscription {
-    session: SessionId,
-    number: u64,
-    pub(crate) queue: mpsc::Receiver<Push>,
-    /// Cancelled once the subscriber was dropped for being slow.
-    pub(crate) slow: CancellationToken,
+    numbers: Arc<AtomicU64>,
 }
 
 /// The node is stopping.
@@ -96,26 +165,34 @@ impl Hub {
         (Self { inputs, numbers: Arc::default() }, run(desk, receiver, applied))
     }
 
-    /// Registers a subscriber: it misses no change from the return of this on.
+    /// Has the session's pushes put into `mailbox`, none missed from the return of this on. The
+    /// number, which every push carries, must be given back with [`Hub::unsubscribe`].
     ///
     /// # Errors
     /// [`HubStopped`]
-    pub(crate) async fn subscribe(&self, session: SessionId) -> Result<Subscription, HubStopped> {
-        let number = self.numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (sender, queue) = mpsc::channel(QUEUE_MAX);
-        let slow = CancellationToken::new();
-        let subscriber = Subscriber { number, queue: sender, slow: slow.clone() };
+    pub(crate) async fn subscribe(
+        &self,
+        session: SessionId,
+        mailbox: &Mailbox,
+    ) -> Result<u64, HubStopped> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let subscriber = Subscriber { number, address: Arc::clone(&mailbox.address) };
         let (done, registered) = oneshot::channel();
         let input = Input::Subscribe { session, subscriber, done };
         self.inputs.send(input).await.map_err(|_| HubStopped)?;
         registered.await.map_err(|_| HubStopped)?;
-        Ok(Subscription { session, number, queue, slow })
+        Ok(number)
     }
 
-    pub(crate) async fn unsubscribe(&self, subscription: Subscription) {
-        let Subscription { session, number, .. } = subscription;
+    /// Gives subscriptions back. What they were handed already may still be in the mailbox.
+    pub(crate) async fn unsubscribe(&self, subscriptions: Vec<(SessionId, u64)>) {
         // A hub that has stopped holds no place.
-        let _ = self.inputs.send(Input::Unsubscribe { session, number }).await;
+        let _ = self.inputs.send(Input::Unsubscribe(subscriptions)).await;
+    }
+
+    /// Waits until nothing will be pushed any more.
+    pub(crate) async fn stopped(&self) {
+        self.inputs.closed().await;
     }
 }
 
@@ -151,7 +228,11 @@ impl Desk {
                 // Who does not wait any more will unsubscribe, or be noticed at the next push.
                 let _ = done.send(());
             }
-            Input::Unsubscribe { session, number } => self.remove(session, number),
+            Input::Unsubscribe(subscriptions) => {
+                for (session, number) in subscriptions {
+                    self.remove(session, number);
+                }
+            }
             Input::Applied(AppliedEvent::Entry { revision, changes }) => {
                 for change in &changes {
                     self.publish(revision, change);
@@ -184,71 +265,23 @@ impl Desk {
         };
         // Encoding is the expensive part, and most sessions are watched elsewhere or not at all.
         if self.subscribers.contains_key(&session) {
-            let push = self.encode(revision, change);
+            let push = messages::push(revision, change, (self.now)());
             self.hand_out(session, &push);
-        }
-    }
-
-    fn encode(&self, revision: u64, change: &Change) -> Push {
-        let timestamp = (self.now)();
-        let server_time = timestamp;
-        match change {
-            Change::Updated { session, event, cause } => Push::Update {
-                version: session.version,
-                text: text(&ServerMessage::StateUpdate {
-                    session_id: session.id,
-                    timestamp,
-                    state: Box::new(SessionState::from(&**session)),
-                    version: session.version,
-                    revision,
-                    cause: CauseForm::of(event, *cause),
-                    server_time,
-                }),
-            },
-            Change::Warned { session, warning } => Push::Notice(text(&ServerMessage::Warning {
-                session_id: session.id,
-                timestamp,
-                version: session.version,
-                revision,
-                participant: warning.participant,
-                threshold: warning.threshold,
-                at: warning.at,
-                server_time,
-            })),
-            Change::Deleted { session, cause, .. } => {
-                Push::Deleted(text(&ServerMessage::SessionDeleted {
-                    session_id: *session,
-                    timestamp,
-                    revision: Some(revision),
-                    cause: Some(CauseForm::deleted(*cause)),
-                    server_time,
-                }))
-            }
         }
     }
 
     fn hand_out(&mut self, session: SessionId, push: &Push) {
         let Entry::Occupied(mut watching) = self.subscribers.entry(session) else { return };
         self.metrics.pushed(watching.get().len());
-        watching.get_mut().retain(|subscriber| match subscriber.queue.try_send(push.clone()) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                subscriber.slow.cancel();
-                self.metrics.slow_consumer();
-                false
-            }
-            Err(TrySendError::Closed(_)) => false,
+        watching.get_mut().retain(|subscriber| {
+            let (subscription, push) = (subscriber.number, push.clone());
+            let delivery = Delivery { session, subscription, push };
+            subscriber.address.deliver(delivery, &self.metrics)
         });
         if watching.get().is_empty() {
             watching.remove();
         }
     }
-}
-
-/// The message as it goes into a text frame.
-pub(super) fn text(message: &ServerMessage) -> Utf8Bytes {
-    let json = serde_json::to_string(message).expect("forms have string keys and finite numbers");
-    Utf8Bytes::from(json)
 }
 
 #[cfg(test)]

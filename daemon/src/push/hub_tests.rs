@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::extract::ws::Utf8Bytes;
 use serde_json::{Value, json};
 use synckairos_protocol::{
     command::{Command, CommandBatch, Stamped},
@@ -61,8 +62,18 @@ impl Stage {
     }
 }
 
-async fn next(subscription: &mut Subscription) -> Push {
-    timeout(PATIENCE, subscription.queue.recv()).await.unwrap().unwrap()
+/// A mailbox that `sessions` are delivered to, and the subscriptions' numbers.
+async fn watch(hub: &Hub, sessions: &[SessionId]) -> (Mailbox, Vec<(SessionId, u64)>) {
+    let (mailbox, mut numbers) = (Mailbox::new(), Vec::new());
+    mailbox.resize(sessions.len());
+    for session in sessions {
+        numbers.push((*session, hub.subscribe(*session, &mailbox).await.unwrap()));
+    }
+    (mailbox, numbers)
+}
+
+async fn next(mailbox: &mut Mailbox) -> Push {
+    timeout(PATIENCE, mailbox.next()).await.unwrap().unwrap().push
 }
 
 fn read(text: &Utf8Bytes) -> Value {
@@ -72,9 +83,10 @@ fn read(text: &Utf8Bytes) -> Value {
 #[tokio::test]
 async fn every_change_reaches_who_watches_the_session_and_nobody_else() {
     let mut stage = stage();
-    let mut watching = stage.hub.subscribe(id()).await.unwrap();
+    let (mut watching, _) = watch(&stage.hub, &[id()]).await;
     let other = SESSION.to_uppercase();
-    let mut elsewhere = stage.hub.subscribe(SessionId::parse_loose(&other).unwrap()).await.unwrap();
+    let other = SessionId::parse_loose(&other).unwrap();
+    let (mut elsewhere, _) = watch(&stage.hub, &[other]).await;
 
     stage.commit(5, 1_000, create()).await;
     let expected = synckairos_protocol::command::Expected::Exactly(1);
@@ -82,7 +94,9 @@ async fn every_change_reaches_who_watches_the_session_and_nobody_else() {
     stage.commit(7, 55_000, Command::Tick { sessions_max: 10 }).await;
     stage.commit(8, 56_000, Command::Delete { session: id() }).await;
 
-    let Push::Update { version: 1, text } = next(&mut watching).await else { panic!("created") };
+    let Push::Update { version: 1, revision: 5, text } = next(&mut watching).await else {
+        panic!("created")
+    };
     let created = read(&text);
     assert_eq!(created["type"], "STATE_UPDATE");
     assert_eq!(created["sessionId"], SESSION);
@@ -95,15 +109,15 @@ async fn every_change_reaches_who_watches_the_session_and_nobody_else() {
     let Push::Update { version: 2, .. } = next(&mut watching).await else { panic!("started") };
     let Push::Notice(text) = next(&mut watching).await else { panic!("warned") };
     assert_eq!(read(&text)["threshold_ms"], 10_000);
-    let Push::Deleted(text) = next(&mut watching).await else { panic!("deleted") };
+    let Push::Deleted { revision: 8, text } = next(&mut watching).await else { panic!("deleted") };
     assert_eq!(read(&text)["cause"]["type"], "deleted");
-    assert!(elsewhere.queue.try_recv().is_err());
+    assert!(elsewhere.try_next().is_none());
 }
 
 #[tokio::test]
 async fn a_slow_subscriber_is_dropped_and_told() {
     let mut stage = stage();
-    let slow = stage.hub.subscribe(id()).await.unwrap();
+    let (slow, _) = watch(&stage.hub, &[id()]).await;
     stage.commit(1, 1_000, create()).await;
     let complete = |version| {
         let expected = synckairos_protocol::command::Expected::Exactly(version);
@@ -118,7 +132,7 @@ async fn a_slow_subscriber_is_dropped_and_told() {
 #[tokio::test]
 async fn a_snapshot_asks_everybody_to_read_again() {
     let stage = stage();
-    let mut watching = stage.hub.subscribe(id()).await.unwrap();
+    let (mut watching, _) = watch(&stage.hub, &[id()]).await;
     stage.applied.send(AppliedEvent::Installed { revision: 9 }).await.unwrap();
     assert_eq!(next(&mut watching).await, Push::Resync);
 }
@@ -126,9 +140,32 @@ async fn a_snapshot_asks_everybody_to_read_again() {
 #[tokio::test]
 async fn who_unsubscribed_is_forgotten() {
     let mut stage = stage();
-    let first = stage.hub.subscribe(id()).await.unwrap();
-    let mut second = stage.hub.subscribe(id()).await.unwrap();
-    stage.hub.unsubscribe(first).await;
+    let (mut first, numbers) = watch(&stage.hub, &[id()]).await;
+    stage.hub.unsubscribe(numbers).await;
+    // Registered after the other was forgotten.
+    let (mut second, _) = watch(&stage.hub, &[id()]).await;
     stage.commit(1, 1_000, create()).await;
     assert!(matches!(next(&mut second).await, Push::Update { version: 1, .. }));
+    assert!(first.try_next().is_none());
+}
+
+#[tokio::test]
+async fn a_mailbox_has_more_room_for_more_sessions_and_one_number_for_each() {
+    let mut stage = stage();
+    let other = SessionId::from_bits(9);
+    let (mut mailbox, numbers) = watch(&stage.hub, &[id(), other]).await;
+    stage.commit(1, 1_000, create()).await;
+    let complete = |version| {
+        let expected = synckairos_protocol::command::Expected::Exactly(version);
+        Command::Complete { session: id(), expected }
+    };
+    for version in 1..u64::try_from(QUEUE_MAX + QUEUE_MORE).unwrap() {
+        stage.commit(version + 1, 2_000, complete(version)).await;
+    }
+    for expected in 1..=u64::try_from(QUEUE_MAX + QUEUE_MORE).unwrap() {
+        let delivery = timeout(PATIENCE, mailbox.next()).await.unwrap().unwrap();
+        assert_eq!((delivery.session, delivery.subscription), numbers[0]);
+        assert!(matches!(delivery.push, Push::Update { version, .. } if version == expected));
+    }
+    assert!(!mailbox.slow.is_cancelled());
 }

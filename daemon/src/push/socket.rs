@@ -1,24 +1,28 @@
 //! The conversation on one WebSocket, from `CONNECTED` to its end.
 
-use std::{ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
+mod requests;
+
+use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use synckairos_protocol::{
     ids::SessionId,
-    reject::Reject,
-    session::Session,
-    wire::{
-        rest::SessionState,
-        ws::{ClientMessage, ServerMessage},
-    },
+    time::Stamp,
+    wire::ws::{ClientMessage, NotAMessage, ServerMessage},
 };
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::hub::{Hub, Now, Push, Subscription, text};
-use crate::sessions::refusal::Refusal;
+use super::{
+    Staleness,
+    hub::{Delivery, Mailbox},
+    lost_touch,
+    messages::text,
+    source::Source,
+    told::{News, Point, Told},
+};
 
 /// Messages written together before they are flushed.
 const TOGETHER_MAX: usize = 32;
@@ -27,33 +31,41 @@ const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
 const PROTOCOL: u16 = 1002;
 const POLICY: u16 = 1008;
-const INTERNAL: u16 = 1011;
+const TRY_ELSEWHERE: u16 = 1013;
 const SLOW: u16 = 4008;
+const OUT_OF_TOUCH: u16 = 4013;
 
 /// What a client wants to watch, as its URL says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Watch {
     MissingId,
     MalformedId,
-    /// `snapshot` asks for the state at once.
+    /// `since` or `revision` is no whole number.
+    MalformedSince,
     Session {
         session: SessionId,
-        snapshot: bool,
+        begin: Begin,
     },
 }
 
-type Reading = Pin<Box<dyn Future<Output = Result<Option<Arc<Session>>, Refusal>> + Send>>;
+/// What comes before live updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begin {
+    /// Everything after this.
+    pub(crate) after: Option<Point>,
+    /// The state, whatever came before it.
+    pub(crate) snapshot: bool,
+}
 
-/// What a conversation may use. It reads sessions through a function, since it knows nothing of
-/// how the cluster agrees on them.
+/// What a conversation may use.
 #[derive(Clone)]
 pub(crate) struct Context {
-    pub(crate) hub: Hub,
-    /// The session as of some moment between call and return.
-    pub(crate) read: Arc<dyn Fn(SessionId) -> Reading + Send + Sync>,
-    pub(crate) clock: Now,
+    pub(crate) source: Source,
+    pub(crate) staleness: Staleness,
     pub(crate) stopping: CancellationToken,
     pub(crate) timing: Timing,
+    /// Sessions that one socket may watch.
+    pub(crate) subscriptions_max: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,13 +93,17 @@ impl Default for Timing {
 #[derive(Debug, PartialEq, Eq)]
 enum Ending {
     Close(u16, &'static str),
+    /// The node knows of nothing after this.
+    Stale(Stamp),
     /// Without a word: the client is gone, or does not answer.
     Drop,
 }
 
 const STOPPING: Ending = Ending::Close(GOING_AWAY, "Server shutting down");
 const TOO_SLOW: Ending = Ending::Close(SLOW, "slow consumer");
-const FAILED: Ending = Ending::Close(INTERNAL, "Internal server error");
+const GONE: Ending = Ending::Close(NORMAL, "Session deleted");
+/// A client that stayed would take what it has for the truth.
+const CANNOT_READ: Ending = Ending::Close(TRY_ELSEWHERE, "this node cannot read the session now");
 
 /// A WebSocket, or what stands for one.
 pub(crate) trait Transport:
@@ -105,15 +121,23 @@ impl<T> Transport for T where
 
 /// Holds the conversation until either side ends it.
 pub(crate) async fn run(mut socket: impl Transport, watch: Watch, context: Context) {
-    let close_time = context.timing.close;
+    let (close_time, send_time) = (context.timing.close, context.timing.send);
     let ending = match watch {
         Watch::MissingId => Ending::Close(POLICY, "Missing sessionId parameter"),
         Watch::MalformedId => Ending::Close(POLICY, "Invalid sessionId format"),
-        Watch::Session { session, snapshot } => {
-            converse(&mut socket, session, snapshot, context).await
-        }
+        Watch::MalformedSince => Ending::Close(POLICY, "Invalid since or revision parameter"),
+        Watch::Session { session, begin } => converse(&mut socket, session, begin, context).await,
     };
-    let Ending::Close(code, reason) = ending else { return };
+    let (code, reason) = match ending {
+        Ending::Close(code, reason) => (code, reason),
+        Ending::Stale(since) => {
+            let stale = Message::Text(text(&ServerMessage::Stale { since }));
+            // Whoever does not take it is told by the code.
+            let _ = timeout(send_time, socket.send(stale)).await;
+            (OUT_OF_TOUCH, "out of touch with the leader")
+        }
+        Ending::Drop => return,
+    };
     let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
     let farewell = async {
         if socket.send(Message::Close(Some(frame))).await.is_ok() {
@@ -129,81 +153,96 @@ pub(crate) async fn run(mut socket: impl Transport, watch: Watch, context: Conte
 async fn converse(
     socket: &mut impl Transport,
     session: SessionId,
-    snapshot: bool,
+    begin: Begin,
     context: Context,
 ) -> Ending {
-    let hub = context.hub.clone();
-    // Before `CONNECTED` is sent, so that no change after it is missed.
-    let Ok(subscription) = hub.subscribe(session).await else { return STOPPING };
+    if let Some(since) = *context.staleness.borrow() {
+        return Ending::Stale(since);
+    }
+    let hub = context.source.hub.clone();
     let mut conversation = Conversation {
         socket,
-        session,
+        main: session,
+        staleness: context.staleness.clone(),
         context,
-        subscription,
-        synced: None,
-        seen: false,
+        mailbox: Mailbox::new(),
+        watched: HashMap::new(),
+        several: false,
         answered: true,
     };
-    let ending = conversation.hold(snapshot).await;
-    hub.unsubscribe(conversation.subscription).await;
+    let ending = match conversation.talk(begin).await {
+        ControlFlow::Break(ending) => ending,
+        ControlFlow::Continue(never) => match never {},
+    };
+    let watched = std::mem::take(&mut conversation.watched);
+    let numbers = watched.into_iter().map(|(session, watched)| (session, watched.subscription));
+    hub.unsubscribe(numbers.collect()).await;
     ending
 }
 
 struct Conversation<'a, T> {
     socket: &'a mut T,
-    session: SessionId,
+    /// The session of the URL.
+    main: SessionId,
     context: Context,
-    subscription: Subscription,
-    /// The version of the last `STATE_SYNC`: updates up to it tell the client nothing new.
-    synced: Option<u64>,
-    /// Does the client know the session to exist?
-    seen: bool,
+    staleness: Staleness,
+    mailbox: Mailbox,
+    watched: HashMap<SessionId, Watched>,
+    /// Has the client asked for other sessions than the one of the URL? Then the end of one of
+    /// them is not the end of the socket.
+    several: bool,
     /// Was the last ping answered?
     answered: bool,
+}
+
+/// A session that the socket watches.
+struct Watched {
+    subscription: u64,
+    told: Told,
 }
 
 /// Everything that can wake a conversation.
 enum Input {
     Stopping,
+    Stale(Stamp),
     Slow,
     Heard(Option<Result<Message, axum::Error>>),
-    Pushed(Option<Push>),
+    Pushed(Delivery),
     Beat,
 }
 
 impl<T: Transport> Conversation<'_, T> {
-    async fn hold(&mut self, snapshot: bool) -> Ending {
-        match self.talk(snapshot).await {
-            ControlFlow::Break(ending) => ending,
-            ControlFlow::Continue(never) => match never {},
+    async fn talk(&mut self, begin: Begin) -> ControlFlow<Ending, std::convert::Infallible> {
+        // Before `CONNECTED` is sent, so that no change after it is missed. Who resumes gets a
+        // place when its history is read.
+        if begin.after.is_none() {
+            self.watch(self.main, Told::default()).await?;
         }
-    }
-
-    async fn talk(&mut self, snapshot: bool) -> ControlFlow<Ending, std::convert::Infallible> {
         let connected = ServerMessage::Connected {
-            session_id: self.session.to_string(),
-            timestamp: (self.context.clock)(),
+            session_id: self.main.to_string(),
+            timestamp: self.now(),
+            resuming: begin.after.map(|_| true),
         };
         self.say(&connected).await?;
-        if snapshot {
-            self.sync_on_request().await?;
-        }
+        self.begin(self.main, begin).await?;
         let period = self.context.timing.heartbeat;
         let mut heartbeat = interval_at(Instant::now() + period, period);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let input = tokio::select! {
                 () = self.context.stopping.cancelled() => Input::Stopping,
-                () = self.subscription.slow.cancelled() => Input::Slow,
+                () = self.context.source.hub.stopped() => Input::Stopping,
+                since = lost_touch(&mut self.staleness) => Input::Stale(since),
                 message = self.socket.next() => Input::Heard(message),
-                push = self.subscription.queue.recv() => Input::Pushed(push),
+                delivery = self.mailbox.next() => delivery.map_or(Input::Slow, Input::Pushed),
                 _ = heartbeat.tick() => Input::Beat,
             };
             match input {
                 Input::Stopping => return ControlFlow::Break(STOPPING),
+                Input::Stale(since) => return ControlFlow::Break(Ending::Stale(since)),
                 Input::Slow => return ControlFlow::Break(TOO_SLOW),
                 Input::Heard(message) => self.hear(message).await?,
-                Input::Pushed(push) => self.pass_on(push).await?,
+                Input::Pushed(delivery) => self.pass_on(delivery).await?,
                 Input::Beat => self.beat().await?,
             }
         }
@@ -232,52 +271,50 @@ impl<T: Transport> Conversation<'_, T> {
             None => return ControlFlow::Break(Ending::Drop),
         };
         match ClientMessage::parse(&bytes) {
-            Some(ClientMessage::Ping) => {
-                self.say(&ServerMessage::Pong { timestamp: (self.context.clock)() }).await
-            }
-            Some(ClientMessage::Reconnect) => self.sync_on_request().await,
-            None => ControlFlow::Continue(()),
+            Ok(message) => self.answer(message).await,
+            Err(NotAMessage::Faulty(fault)) => self.say_faulty(fault).await,
+            Err(NotAMessage::Unknown) => ControlFlow::Continue(()),
         }
     }
 
     /// Hands on what the hub handed out, and what else is waiting by now, in one write.
-    async fn pass_on(&mut self, first: Option<Push>) -> ControlFlow<Ending> {
-        // The hub drops a subscriber for being slow, or because it has stopped.
-        let Some(first) = first else {
-            let slow = self.subscription.slow.is_cancelled();
-            return ControlFlow::Break(if slow { TOO_SLOW } else { STOPPING });
-        };
+    async fn pass_on(&mut self, first: Delivery) -> ControlFlow<Ending> {
         let mut batch = Vec::new();
         let mut next = Some(first);
-        while let Some(push) = next {
-            match push {
-                Push::Update { version, text } => {
-                    self.seen = true;
-                    if self.synced.is_none_or(|synced| synced < version) {
-                        batch.push(text);
+        while let Some(Delivery { subscription, session, push }) = next {
+            let watched = self.watched.get_mut(&session);
+            // What is left of a subscription that was given back is no news.
+            let watched = watched.filter(|watched| watched.subscription == subscription);
+            match watched.map_or(News::Old, |watched| watched.told.take(push)) {
+                News::Old => {}
+                News::Tell(telling) => batch.push(telling.text),
+                News::End(telling) => {
+                    batch.push(telling.text);
+                    if !self.several {
+                        self.write(batch).await?;
+                        return ControlFlow::Break(GONE);
                     }
+                    self.unwatch(session).await;
                 }
-                Push::Notice(text) => batch.push(text),
-                Push::Deleted(text) => {
-                    batch.push(text);
-                    self.write(batch).await?;
-                    return ControlFlow::Break(Ending::Close(NORMAL, "Session deleted"));
-                }
-                Push::Resync => {
-                    self.write(batch).await?;
-                    return self.resync().await;
+                News::Resync => {
+                    self.write(std::mem::take(&mut batch)).await?;
+                    self.resync(session).await?;
                 }
             }
-            next = if batch.len() < TOGETHER_MAX {
-                self.subscription.queue.try_recv().ok()
-            } else {
-                None
-            };
+            next = if batch.len() < TOGETHER_MAX { self.mailbox.try_next() } else { None };
         }
         self.write(batch).await
     }
 
     async fn beat(&mut self) -> ControlFlow<Ending> {
+        // The answer may wait behind what took its time meanwhile.
+        for _ in 0..TOGETHER_MAX {
+            if self.answered {
+                break;
+            }
+            let Some(message) = self.socket.next().now_or_never() else { break };
+            self.hear(message).await?;
+        }
         if !self.answered {
             return ControlFlow::Break(Ending::Drop);
         }
@@ -285,51 +322,8 @@ impl<T: Transport> Conversation<'_, T> {
         self.send(vec![Message::Ping(Bytes::new())]).await
     }
 
-    /// The client asked for the state.
-    async fn sync_on_request(&mut self) -> ControlFlow<Ending> {
-        let refusal = match (self.context.read)(self.session).await {
-            Ok(Some(session)) => return self.say_state(&session).await,
-            Ok(None) => Refusal::Rejected(Reject::SessionNotFound(self.session)),
-            Err(refusal) => refusal,
-        };
-        let code = String::from(refusal.kind().meaning().code);
-        self.say(&ServerMessage::Error { code, message: refusal.to_string() }).await
-    }
-
-    /// Changes were skipped: the client gets the state as it is now.
-    async fn resync(&mut self) -> ControlFlow<Ending> {
-        match (self.context.read)(self.session).await {
-            Ok(Some(session)) => self.say_state(&session).await,
-            Ok(None) if self.seen => {
-                let now = (self.context.clock)();
-                self.say(&ServerMessage::SessionDeleted {
-                    session_id: self.session,
-                    timestamp: now,
-                    revision: None,
-                    cause: None,
-                    server_time: now,
-                })
-                .await?;
-                ControlFlow::Break(Ending::Close(NORMAL, "Session deleted"))
-            }
-            Ok(None) => ControlFlow::Continue(()),
-            // A client that stayed would take what it has for the truth.
-            Err(_) => ControlFlow::Break(FAILED),
-        }
-    }
-
-    async fn say_state(&mut self, session: &Session) -> ControlFlow<Ending> {
-        let now = (self.context.clock)();
-        self.seen = true;
-        self.synced = Some(session.version);
-        self.say(&ServerMessage::StateSync {
-            session_id: session.id,
-            timestamp: now,
-            state: Box::new(SessionState::from(session)),
-            version: session.version,
-            server_time: now,
-        })
-        .await
+    fn now(&self) -> Stamp {
+        (self.context.source.clock)()
     }
 
     async fn say(&mut self, message: &ServerMessage) -> ControlFlow<Ending> {
@@ -357,7 +351,7 @@ impl<T: Transport> Conversation<'_, T> {
                 Err(_) => ControlFlow::Break(TOO_SLOW),
             },
             () = self.context.stopping.cancelled() => ControlFlow::Break(STOPPING),
-            () = self.subscription.slow.cancelled() => ControlFlow::Break(TOO_SLOW),
+            () = self.mailbox.slow.cancelled() => ControlFlow::Break(TOO_SLOW),
         }
     }
 }

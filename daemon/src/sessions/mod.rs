@@ -5,10 +5,12 @@ pub(crate) mod batcher;
 mod leadership;
 pub(crate) mod listing;
 mod outages;
+mod past;
 mod reads;
 pub(crate) mod refusal;
 pub(crate) mod settings;
 mod ticks;
+mod touch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +20,7 @@ use synckairos_protocol::{
 };
 use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -83,6 +86,7 @@ struct Shared {
     in_touch: InTouch,
     metrics: Metrics,
     settings: SessionSettings,
+    staleness: watch::Receiver<Option<Stamp>>,
     stopping: CancellationToken,
 }
 
@@ -99,6 +103,7 @@ impl Sessions {
         let metrics = parts.metrics;
         let batcher = Batcher::new(parts.applied.clone(), parts.clock.clone(), metrics.clone());
         let reads = ReadGate::new();
+        let (touch, staleness) = watch::channel(None);
         let shared = Arc::new(Shared {
             raft: parts.raft,
             applied: parts.applied,
@@ -109,6 +114,7 @@ impl Sessions {
             in_touch: InTouch::default(),
             metrics,
             settings: parts.settings,
+            staleness,
             stopping: parts.stopping,
         });
         let sessions = Self { shared: Arc::clone(&shared) };
@@ -116,6 +122,7 @@ impl Sessions {
         tasks.spawn(leadership::run(sessions.clone(), parts.log));
         tasks.spawn(ticks::run(sessions.clone()));
         tasks.spawn(reads::run(sessions.clone()));
+        tasks.spawn(touch::run(sessions.clone(), touch));
         sessions
     }
 

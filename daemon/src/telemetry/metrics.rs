@@ -27,14 +27,12 @@ pub(crate) struct Metrics {
 
 struct Series {
     registry: Registry,
+    push: PushSeries,
     http_requests: IntCounterVec,
     http_request_duration: HistogramVec,
     switch_duration: Histogram,
     active_sessions: IntGauge,
-    websocket_connections: IntGauge,
     commands_waiting: IntGauge,
-    slow_consumers: IntCounter,
-    pushed: IntCounter,
     connections_refused: IntCounter,
     raft_role: IntGaugeVec,
     raft_term: IntGauge,
@@ -76,7 +74,15 @@ impl ClockSeries {
     }
 }
 
-/// Counts a WebSocket for as long as it lives.
+/// What is pushed, and to whom.
+struct PushSeries {
+    websocket_connections: IntGauge,
+    event_streams: IntGauge,
+    slow_consumers: IntCounter,
+    messages: IntCounter,
+}
+
+/// Counts a WebSocket or an event stream for as long as it lives.
 pub(crate) struct OpenSocket {
     connections: IntGauge,
 }
@@ -109,19 +115,25 @@ impl Metrics {
     }
 
     pub(crate) fn socket_opened(&self) -> OpenSocket {
-        let connections = self.series.websocket_connections.clone();
+        let connections = self.series.push.websocket_connections.clone();
+        connections.inc();
+        OpenSocket { connections }
+    }
+
+    pub(crate) fn event_stream_opened(&self) -> OpenSocket {
+        let connections = self.series.push.event_streams.clone();
         connections.inc();
         OpenSocket { connections }
     }
 
     /// A subscriber was closed because it fell too far behind.
     pub(crate) fn slow_consumer(&self) {
-        self.series.slow_consumers.inc();
+        self.series.push.slow_consumers.inc();
     }
 
     /// `messages` were handed to subscribers.
     pub(crate) fn pushed(&self, messages: usize) {
-        self.series.pushed.inc_by(u64::try_from(messages).unwrap_or(u64::MAX));
+        self.series.push.messages.inc_by(u64::try_from(messages).unwrap_or(u64::MAX));
     }
 
     /// A connection was turned away because the node holds as many as it may.
@@ -189,6 +201,7 @@ impl Series {
         let registry = Registry::new();
         keep(&registry, ProcessCollector::for_self());
         let series = Self {
+            push: PushSeries::new(&registry),
             http_requests: counters(
                 "synckairos_http_requests_total",
                 "Requests answered",
@@ -209,21 +222,9 @@ impl Series {
                 &SWITCH_BUCKETS_MS,
             ),
             active_sessions: gauge_named("synckairos_active_sessions", "Sessions held"),
-            websocket_connections: gauge_named(
-                "synckairos_websocket_connections",
-                "WebSockets open at this node",
-            ),
             commands_waiting: gauge_named(
                 "synckairos_db_write_queue_size",
                 "Commands that wait for the batch under way",
-            ),
-            slow_consumers: counter(
-                "synckairos_websocket_slow_consumers_total",
-                "WebSockets closed because their client fell behind",
-            ),
-            pushed: counter(
-                "synckairos_websocket_messages_total",
-                "Messages handed to subscribers",
             ),
             connections_refused: counter(
                 "synckairos_http_connections_refused_total",
@@ -264,7 +265,6 @@ impl Series {
         }
         for gauge in [
             &self.active_sessions,
-            &self.websocket_connections,
             &self.commands_waiting,
             &self.raft_term,
             &self.raft_last_log,
@@ -272,10 +272,38 @@ impl Series {
         ] {
             keep(&self.registry, gauge.clone());
         }
-        for counter in [&self.slow_consumers, &self.pushed, &self.connections_refused] {
-            keep(&self.registry, counter.clone());
-        }
+        keep(&self.registry, self.connections_refused.clone());
         self.clock.register(&self.registry);
+    }
+}
+
+impl PushSeries {
+    fn new(registry: &Registry) -> Self {
+        let series = Self {
+            websocket_connections: gauge_named(
+                "synckairos_websocket_connections",
+                "WebSockets open at this node",
+            ),
+            event_streams: gauge_named(
+                "synckairos_event_streams",
+                "Event streams open at this node",
+            ),
+            slow_consumers: counter(
+                "synckairos_websocket_slow_consumers_total",
+                "WebSockets and event streams closed because their client fell behind",
+            ),
+            messages: counter(
+                "synckairos_websocket_messages_total",
+                "Messages handed to subscribers",
+            ),
+        };
+        for gauge in [&series.websocket_connections, &series.event_streams] {
+            keep(registry, gauge.clone());
+        }
+        for counter in [&series.slow_consumers, &series.messages] {
+            keep(registry, counter.clone());
+        }
+        series
     }
 }
 

@@ -214,7 +214,10 @@ fn updates_look_as_stored() {
                 server_time,
             },
         ),
-        ("ws_connected.json", ServerMessage::Connected { session_id: id().to_string(), timestamp }),
+        (
+            "ws_connected.json",
+            ServerMessage::Connected { session_id: id().to_string(), timestamp, resuming: None },
+        ),
         (
             "ws_state_update.json",
             ServerMessage::StateUpdate {
@@ -256,6 +259,8 @@ fn messages_without_a_change_of_version_look_as_stored() {
                 timestamp,
                 state: Box::new(SessionState::from(&running())),
                 version: 3,
+                revision: None,
+                resumed: None,
                 server_time,
             },
         ),
@@ -288,7 +293,39 @@ fn messages_without_a_change_of_version_look_as_stored() {
             ServerMessage::Error {
                 code: String::from("SESSION_NOT_FOUND"),
                 message: format!("Session {session_id} not found"),
+                session_id: None,
             },
+        ),
+    ];
+    for (name, message) in messages {
+        check(name, &message);
+    }
+}
+
+#[test]
+fn messages_that_v2_does_not_have_look_as_stored() {
+    let (session_id, timestamp, server_time) = (id(), NOW, NOW);
+    let messages = [
+        (
+            "ws_state_sync_resumed.json",
+            ServerMessage::StateSync {
+                session_id,
+                timestamp,
+                state: Box::new(SessionState::from(&running())),
+                version: 3,
+                revision: Some(17),
+                resumed: Some(false),
+                server_time,
+            },
+        ),
+        ("ws_stale.json", ServerMessage::Stale { since: NOW }),
+        (
+            "ws_subscribed.json",
+            ServerMessage::Subscribed { session_id: session_id.to_string(), timestamp },
+        ),
+        (
+            "ws_unsubscribed.json",
+            ServerMessage::Unsubscribed { session_id: session_id.to_string(), timestamp },
         ),
     ];
     for (name, message) in messages {

@@ -19,6 +19,19 @@ pub enum ServerMessage {
     Connected {
         session_id: String,
         timestamp: Stamp,
+        /// What was missed since the version in the URL follows. Said only where one was given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resuming: Option<bool>,
+    },
+    /// The socket watches this session too. `session_id` is spelled as in the request.
+    Subscribed {
+        session_id: String,
+        timestamp: Stamp,
+    },
+    /// The socket does not watch this session any more.
+    Unsubscribed {
+        session_id: String,
+        timestamp: Stamp,
     },
     /// The session reached `version`.
     StateUpdate {
@@ -38,6 +51,13 @@ pub enum ServerMessage {
         timestamp: Stamp,
         state: Box<SessionState>,
         version: u64,
+        /// Position in the log of the entry that made this version, where the node still knows it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<u64>,
+        /// Does this state follow, without a gap, from what the client said that it has? Said only
+        /// in answer to a resume.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resumed: Option<bool>,
         #[serde(rename = "server_time_ms")]
         server_time: Stamp,
     },
@@ -71,9 +91,18 @@ pub enum ServerMessage {
     Pong {
         timestamp: Stamp,
     },
+    /// This node has lost touch with the leader: it knows of nothing after `since`. It closes with
+    /// 4013, and another node goes on where it ended.
+    Stale {
+        #[serde(rename = "since_ms")]
+        since: Stamp,
+    },
     Error {
         code: String,
         message: String,
+        /// Said where one of several sessions is spoken of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_id: Option<String>,
     },
     /// A message of a later version.
     #[serde(other, skip_serializing)]
@@ -210,23 +239,96 @@ impl CauseForm {
 
 /// What a client may say. Anything else is ignored, as v2 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
+#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
 pub enum ClientMessage {
     /// Asks for a `PONG`.
     Ping,
     /// Asks for a `STATE_SYNC`.
     Reconnect,
+    /// Asks for every update after `version`, then for live ones.
+    Resume {
+        session_id: SessionId,
+        version: u64,
+        /// Of that version, which tells this session from another one of the same id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<u64>,
+    },
+    /// Adds a session to the socket: with `since` as `Resume` does it, else live updates only.
+    Subscribe {
+        session_id: SessionId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<u64>,
+        /// Asks for a `STATE_SYNC` at once.
+        snapshot: bool,
+    },
+    /// Takes a session off the socket.
+    Unsubscribe { session_id: SessionId },
 }
 
+/// Why a message is none of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAMessage {
+    /// v2 says nothing to it, and so do we.
+    #[error("no message that is known here")]
+    Unknown,
+    /// A message of v3 that misses something, in words for its sender.
+    #[error("{0}")]
+    Faulty(&'static str),
+}
+
+const SESSION_FAULT: &str = "sessionId must be the id of a session, a UUID";
+const VERSION_FAULT: &str = "version must be a whole number from 0: the last version that was seen";
+const REVISION_FAULT: &str = "revision must be the whole number that came with that version";
+const SNAPSHOT_FAULT: &str = "snapshot must be true or false";
+
 impl ClientMessage {
-    /// `None` for everything that is no message of ours: bad JSON, no object, an unknown type.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let message: Value = serde_json::from_slice(bytes).ok()?;
-        match message.as_object()?.get("type")?.as_str()? {
-            "PING" => Some(Self::Ping),
-            "RECONNECT" => Some(Self::Reconnect),
-            _ => None,
+    /// # Errors
+    /// [`NotAMessage`] for bad JSON, no object, an unknown type, or a field that is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Self, NotAMessage> {
+        let message: Value = serde_json::from_slice(bytes).map_err(|_| NotAMessage::Unknown)?;
+        let word = message.get("type").and_then(Value::as_str).ok_or(NotAMessage::Unknown)?;
+        match word {
+            "PING" => Ok(Self::Ping),
+            "RECONNECT" => Ok(Self::Reconnect),
+            "RESUME" => Ok(Self::Resume {
+                session_id: session_of(&message)?,
+                version: whole(&message, "version", VERSION_FAULT)?
+                    .ok_or(NotAMessage::Faulty(VERSION_FAULT))?,
+                revision: whole(&message, "revision", REVISION_FAULT)?,
+            }),
+            "SUBSCRIBE" => {
+                let since = whole(&message, "since", VERSION_FAULT)?;
+                let version = whole(&message, "version", VERSION_FAULT)?;
+                let snapshot = match message.get("snapshot") {
+                    None | Some(Value::Null) => false,
+                    Some(value) => value.as_bool().ok_or(NotAMessage::Faulty(SNAPSHOT_FAULT))?,
+                };
+                Ok(Self::Subscribe {
+                    session_id: session_of(&message)?,
+                    since: since.or(version),
+                    revision: whole(&message, "revision", REVISION_FAULT)?,
+                    snapshot,
+                })
+            }
+            "UNSUBSCRIBE" => Ok(Self::Unsubscribe { session_id: session_of(&message)? }),
+            _ => Err(NotAMessage::Unknown),
         }
+    }
+}
+
+fn session_of(message: &Value) -> Result<SessionId, NotAMessage> {
+    let spelled = message.get("sessionId").and_then(Value::as_str);
+    let parsed = spelled.and_then(|spelled| SessionId::parse_loose(spelled).ok());
+    parsed.ok_or(NotAMessage::Faulty(SESSION_FAULT))
+}
+
+/// The field's number; absent and null are one.
+fn whole(message: &Value, field: &str, fault: &'static str) -> Result<Option<u64>, NotAMessage> {
+    match message.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or(NotAMessage::Faulty(fault)),
     }
 }
 
@@ -235,21 +337,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_two_messages_are_understood() {
+    fn messages_of_v2_are_understood_and_nonsense_is_nothing() {
         let table = [
-            (r#"{"type":"PING"}"#, Some(ClientMessage::Ping)),
-            (r#"{"type":"PING","extra":[1]}"#, Some(ClientMessage::Ping)),
-            (r#"{"type":"RECONNECT"}"#, Some(ClientMessage::Reconnect)),
-            (r#"{"type":"PING","type":"RECONNECT"}"#, Some(ClientMessage::Reconnect)),
-            (r#"{"type":"ping"}"#, None),
-            (r#"{"type":1}"#, None),
-            (r#"{"type":"SUBSCRIBE"}"#, None),
-            ("{}", None),
-            ("null", None),
-            ("[]", None),
-            ("\"PING\"", None),
-            ("PING", None),
-            ("", None),
+            (r#"{"type":"PING"}"#, Ok(ClientMessage::Ping)),
+            (r#"{"type":"PING","extra":[1]}"#, Ok(ClientMessage::Ping)),
+            (r#"{"type":"RECONNECT"}"#, Ok(ClientMessage::Reconnect)),
+            (r#"{"type":"PING","type":"RECONNECT"}"#, Ok(ClientMessage::Reconnect)),
+            (r#"{"type":"ping"}"#, Err(NotAMessage::Unknown)),
+            (r#"{"type":1}"#, Err(NotAMessage::Unknown)),
+            ("{}", Err(NotAMessage::Unknown)),
+            ("null", Err(NotAMessage::Unknown)),
+            ("[]", Err(NotAMessage::Unknown)),
+            ("\"PING\"", Err(NotAMessage::Unknown)),
+            ("PING", Err(NotAMessage::Unknown)),
+            ("", Err(NotAMessage::Unknown)),
         ];
         for (text, message) in table {
             assert_eq!(ClientMessage::parse(text.as_bytes()), message, "{text}");
@@ -258,9 +359,43 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_v3_are_understood_or_their_fault_is_named() {
+        let session_id = SessionId::from_bits(7);
+        let subscribe = |since, revision, snapshot| {
+            Ok(ClientMessage::Subscribe { session_id, since, revision, snapshot })
+        };
+        let resume =
+            |version, revision| Ok(ClientMessage::Resume { session_id, version, revision });
+        let faulty = |fault| Err(NotAMessage::Faulty(fault));
+        let table = [
+            ("RESUME", r#","version":3"#, resume(3, None)),
+            ("RESUME", r#","version":0,"revision":9"#, resume(0, Some(9))),
+            ("RESUME", "", faulty(VERSION_FAULT)),
+            ("RESUME", r#","version":-1"#, faulty(VERSION_FAULT)),
+            ("RESUME", r#","version":3,"revision":"9""#, faulty(REVISION_FAULT)),
+            ("SUBSCRIBE", "", subscribe(None, None, false)),
+            ("SUBSCRIBE", r#","since":4,"revision":8"#, subscribe(Some(4), Some(8), false)),
+            ("SUBSCRIBE", r#","version":4,"since":null"#, subscribe(Some(4), None, false)),
+            ("SUBSCRIBE", r#","snapshot":true"#, subscribe(None, None, true)),
+            ("SUBSCRIBE", r#","snapshot":1"#, faulty(SNAPSHOT_FAULT)),
+            ("UNSUBSCRIBE", "", Ok(ClientMessage::Unsubscribe { session_id })),
+        ];
+        for (word, fields, message) in table {
+            let text = format!(r#"{{"type":"{word}","sessionId":"{session_id}"{fields}}}"#);
+            assert_eq!(ClientMessage::parse(text.as_bytes()), message, "{text}");
+            if let Ok(message) = message {
+                let text = serde_json::to_string(&message).unwrap();
+                assert_eq!(ClientMessage::parse(text.as_bytes()), Ok(message), "{text}");
+            }
+            let nobody = format!(r#"{{"type":"{word}","version":1,"sessionId":"nobody"}}"#);
+            assert_eq!(ClientMessage::parse(nobody.as_bytes()), faulty(SESSION_FAULT), "{nobody}");
+        }
+    }
+
+    #[test]
     fn messages_of_a_later_version_are_read_as_unknown() {
         let message: ServerMessage =
-            serde_json::from_str(r#"{"type":"STALE","since_ms":3}"#).unwrap();
+            serde_json::from_str(r#"{"type":"TOMORROW","since_ms":3}"#).unwrap();
         assert_eq!(message, ServerMessage::Unknown);
     }
 }

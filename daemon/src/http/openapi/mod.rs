@@ -43,6 +43,11 @@ const LIST: &[(&str, &str)] = &[
     ("cursor", "next_cursor of the page before"),
     CONSISTENCY,
 ];
+const SINCE: &[(&str, &str)] = &[(
+    "since",
+    "The last version that was seen: every update after it comes first. A client that comes back \
+     sends the last event's id as Last-Event-ID instead",
+)];
 const IDEMPOTENCY_KEY: &str = "Up to 255 characters of visible ASCII. Within 24 hours the same request with the same key has \
      one effect and gets the first answer again; another request with it is refused with 422";
 
@@ -70,7 +75,7 @@ const fn read(route: Route<'static>, summary: &'static str, form: &'static str) 
     }
 }
 
-fn operations() -> [Described; 14] {
+fn operations() -> [Described; 15] {
     [
         Described {
             route: Route::Sessions,
@@ -96,6 +101,11 @@ fn operations() -> [Described; 14] {
             body: Some("BatchRequest"),
             success: ("200", "BatchResponse"),
             ..command(Command::Start, "Take several commands together, or none of them")
+        },
+        Described {
+            failures: READ,
+            query: SINCE,
+            ..read(Route::Events(ID), "Follow a session: its state, then every update", "")
         },
         Described {
             route: Route::Session(ID),
@@ -180,6 +190,10 @@ fn operation(described: &Described) -> OperationBuilder {
     let mut success = ResponseBuilder::new().description(described.summary);
     if !form.is_empty() {
         success = success.content("application/json", content(form));
+    }
+    if let Route::Events(_) = described.route {
+        let events = Content::new(Some(<String as utoipa::PartialSchema>::schema()));
+        success = success.content("text/event-stream", events);
     }
     operation = operation.response(status, success.build());
     for status in described.failures {
