@@ -27,7 +27,7 @@ mod tests;
 use synckairos_protocol::time::Millis;
 
 use crate::{
-    admission::Limits, push::Hub, raft::clock::ClusterClock, sessions::Sessions,
+    admission::Limits, health::Survey, push::Hub, raft::clock::ClusterClock, sessions::Sessions,
     telemetry::metrics::Metrics,
 };
 use settings::HttpSettings;
@@ -38,6 +38,7 @@ pub(crate) use server::serve;
 #[derive(Clone)]
 pub(crate) struct AppState {
     pub(crate) sessions: Sessions,
+    pub(crate) survey: Survey,
     pub(crate) clock: ClusterClock,
     pub(crate) hub: Hub,
     pub(crate) metrics: Metrics,

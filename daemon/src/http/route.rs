@@ -10,6 +10,7 @@ pub(super) enum Route<'a> {
     Command(&'a str, Command),
     Time,
     Node,
+    ClusterStatus,
     Health,
     Ready,
     Metrics,
@@ -69,6 +70,7 @@ impl<'a> Route<'a> {
             1 if is(0, "metrics") => Self::Metrics,
             2 if is(0, "v1") && is(1, "time") => Self::Time,
             2 if is(0, "v1") && is(1, "node") => Self::Node,
+            3 if is(0, "v1") && is(1, "cluster") && is(2, "status") => Self::ClusterStatus,
             2 if is(0, "v1") && is(1, "sessions") => Self::Sessions,
             3 | 4 if is(0, "v1") && is(1, "sessions") && !segments[2].is_empty() => {
                 let id = segments[2];
@@ -96,6 +98,7 @@ impl<'a> Route<'a> {
             Self::Command(_, Command::Complete) => "/v1/sessions/:id/complete",
             Self::Time => "/v1/time",
             Self::Node => "/v1/node",
+            Self::ClusterStatus => "/v1/cluster/status",
             Self::Health => "/health",
             Self::Ready => "/ready",
             Self::Metrics => "/metrics",
@@ -112,6 +115,7 @@ impl<'a> Route<'a> {
             Self::Session(_) => SESSION,
             Self::Time
             | Self::Node
+            | Self::ClusterStatus
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -131,6 +135,7 @@ impl<'a> Route<'a> {
             | Self::Time
             | Self::Unmatched => true,
             Self::Node
+            | Self::ClusterStatus
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -147,6 +152,7 @@ impl<'a> Route<'a> {
             Self::Sessions
             | Self::Time
             | Self::Node
+            | Self::ClusterStatus
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -183,6 +189,8 @@ mod tests {
             ("/v1/time/", Route::Time),
             ("/v1/time//", Route::Unmatched),
             ("/v1/node", Route::Node),
+            ("/v1/Cluster/status/", Route::ClusterStatus),
+            ("/v1/cluster/nothing", Route::Unmatched),
             ("/health/", Route::Health),
             ("/Ready", Route::Ready),
             ("/metrics", Route::Metrics),

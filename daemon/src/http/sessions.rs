@@ -56,6 +56,7 @@ pub(super) fn action(route: Route<'_>, method: &Method, body: &Value) -> Result<
         Route::Command(id, command) => propose(command_intent(command, session_id(id)?, body)?),
         Route::Time
         | Route::Node
+        | Route::ClusterStatus
         | Route::Health
         | Route::Ready
         | Route::Metrics

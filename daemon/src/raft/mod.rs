@@ -2,6 +2,7 @@
 
 pub(crate) mod append_stream;
 pub(crate) mod calls;
+pub(crate) mod candidacy;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod endpoint;
@@ -16,6 +17,7 @@ pub(crate) mod serve_calls;
 pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod snapshot_stream;
+pub(crate) mod vitals;
 #[cfg(test)]
 mod transport_tests;
 

@@ -10,6 +10,7 @@ use prometheus::{
 use synckairos_raft_store::LogStore;
 
 use super::log_series::LogSeries;
+use crate::disk::Room;
 
 /// The states that Raft knows a node in.
 const ROLES: [&str; 5] = ["leader", "follower", "candidate", "learner", "stopped"];
@@ -42,6 +43,8 @@ struct Series {
     raft_applied: IntGauge,
     commit_latency: Histogram,
     clock_offset: IntGauge,
+    disk_free: IntGauge,
+    disk_low: IntGauge,
 }
 
 /// Counts a WebSocket for as long as it lives.
@@ -120,6 +123,15 @@ impl Metrics {
     /// Cluster time minus this host's wall clock.
     pub(crate) fn set_cluster_time_offset_ms(&self, offset_ms: i64) {
         self.series.clock_offset.set(offset_ms);
+    }
+
+    pub(crate) fn set_disk(&self, free_bytes: u64, room: Room) {
+        self.series.disk_free.set(gauge(free_bytes));
+        self.series.disk_low.set(match room {
+            Room::Enough => 0,
+            Room::Low => 1,
+            Room::Exhausted => 2,
+        });
     }
 
     pub(crate) fn set_active_sessions(&self, sessions: usize) {
@@ -210,6 +222,14 @@ impl Series {
                 "synckairos_cluster_time_offset_ms",
                 "Cluster time minus this host's wall clock",
             ),
+            disk_free: gauge_named(
+                "synckairos_disk_free_bytes",
+                "Bytes free on the disk of the data directory",
+            ),
+            disk_low: gauge_named(
+                "synckairos_disk_low",
+                "1 when the disk has so little room that the node must not lead, 2 when it takes no log entries",
+            ),
             registry,
         };
         series.register();
@@ -231,6 +251,8 @@ impl Series {
             &self.raft_last_log,
             &self.raft_applied,
             &self.clock_offset,
+            &self.disk_free,
+            &self.disk_low,
         ] {
             keep(&self.registry, gauge.clone());
         }

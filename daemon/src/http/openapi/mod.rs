@@ -53,7 +53,7 @@ const fn read(route: Route<'static>, summary: &'static str, form: &'static str) 
     }
 }
 
-fn operations() -> [Described; 12] {
+fn operations() -> [Described; 13] {
     [
         Described {
             route: Route::Sessions,
@@ -89,6 +89,11 @@ fn operations() -> [Described; 12] {
             ..read(Route::Time, "Cluster time, to correct a client's clock by", "TimeResponse")
         },
         read(Route::Node, "This node's place in the cluster", "NodeResponse"),
+        read(
+            Route::ClusterStatus,
+            "How the cluster is, as this node can tell",
+            "ClusterStatusResponse",
+        ),
         read(Route::Health, "Is the process up?", "HealthResponse"),
         Described {
             failures: &["503"],
