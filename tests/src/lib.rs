@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod certificates;
 pub mod cluster;
+pub mod command_line;
 pub mod http;
 pub mod links;
 pub mod load;
@@ -13,6 +14,7 @@ pub mod ports;
 pub mod process;
 pub mod sessions;
 pub mod shared;
+pub mod small_disk;
 pub mod socket;
 pub mod timeline;
 pub mod wait;

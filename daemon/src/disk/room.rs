@@ -33,14 +33,6 @@ impl Room {
             Self::Enough
         }
     }
-
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enough => "enough",
-            Self::Low => "low",
-            Self::Exhausted => "exhausted",
-        }
-    }
 }
 
 /// Less than this is not enough to open the data: recovering a log writes before it reads.
