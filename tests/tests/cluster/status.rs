@@ -82,6 +82,7 @@ async fn three_nodes_are_healthy_then_degraded_then_without_a_quorum() {
     for node in &cluster.nodes {
         node.start();
     }
+    cluster.await_ready().await;
     for node in &cluster.nodes {
         await_health(node, "HEALTHY").await;
     }
