@@ -128,6 +128,7 @@ impl NodeError {
             | Self::Raft(_)
             | Self::Signals(_)
             | Self::Engine(_)
+            | Self::Outdated(_)
             | Self::Stop(_) => EXIT_FAILURE,
         }
     }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use synckairos_protocol::time::Stamp;
+use synckairos_protocol::{
+    machine::{LEVEL_NEWEST, Machine},
+    time::Stamp,
+};
 use synckairos_raft_store::Applied;
 
 use crate::{
@@ -138,8 +141,8 @@ impl Reporter {
             room: disk.room,
             sessions: u64::try_from(self.applied.session_count()).unwrap_or(u64::MAX),
             version: String::from(env!("CARGO_PKG_VERSION")),
-            level: 1,
-            level_newest: 1,
+            level: self.applied.read(Machine::level),
+            level_newest: LEVEL_NEWEST,
             protocol_newest: PROTOCOL_NEWEST,
             certificate_days_left: days_left,
             warnings: self.warnings(wall_offset_ms, days_left),
