@@ -6,6 +6,8 @@
 mod admission;
 pub mod cli;
 mod config;
+mod disk;
+mod health;
 mod http;
 mod node;
 mod pki;

@@ -2,7 +2,7 @@
 
 mod stop;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use openraft::{
     async_runtime::WatchReceiver,
@@ -23,6 +23,8 @@ use tracing::{error, info};
 use crate::{
     admission::Limits,
     config::Config,
+    disk::{self, Disk, DiskError},
+    health::{Survey, report::Reporter},
     http::{self, AppState},
     pki::{
         NodeName, NotAClusterId, PkiError,
@@ -45,6 +47,13 @@ use crate::{
 /// Applied entries that may wait for the push hub before applying waits for it.
 const APPLIED_QUEUE_MAX: usize = 1_024;
 
+/// Whatever has no code of its own.
+const EXIT_FAILURE: u8 = 1;
+/// EX_DATAERR: starting again does not help, the node must be replaced.
+const EXIT_DATA_DAMAGED: u8 = 65;
+/// EX_IOERR: the disk is full or fails; once that is mended, starting again helps.
+const EXIT_DISK: u8 = 74;
+
 /// The node cannot start, or cannot go on. The message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
@@ -53,7 +62,7 @@ pub(crate) enum NodeError {
     #[error(transparent)]
     Pki(#[from] PkiError),
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(OpenError),
     #[error(transparent)]
     Settings(#[from] RaftSettingsError),
     #[error(
@@ -77,8 +86,52 @@ pub(crate) enum NodeError {
          nodes run"
     )]
     Outdated(String),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(
+        "the disk of {} is full: {reason}; make room there, then start the node again: what it \
+         acknowledged is on the disk", data_dir.display()
+    )]
+    DiskFull { data_dir: PathBuf, reason: String },
+    #[error(
+        "{damage} (this is node {node}: `synckairos cluster replace {node}`, where another node \
+         runs, prints how its replacement joins)"
+    )]
+    Damaged { node: u64, damage: OpenError },
     #[error("the node did not stop within {0} s; what it had acknowledged is on disk")]
     Stop(u64),
+}
+
+impl NodeError {
+    fn of_open(error: OpenError, config: &Config) -> Self {
+        let reason = error.to_string();
+        if disk::is_full(&reason) {
+            return Self::DiskFull { data_dir: config.node.data_dir.clone(), reason };
+        }
+        if error.is_damage() {
+            return Self::Damaged { node: config.node.id, damage: error };
+        }
+        Self::Open(error)
+    }
+
+    /// The code with which the process ends: those of sysexits.h where one fits.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Damaged { .. } => EXIT_DATA_DAMAGED,
+            Self::Store(_) | Self::Disk(_) | Self::DiskFull { .. } => EXIT_DISK,
+            Self::ClusterId(_)
+            | Self::Pki(_)
+            | Self::Open(_)
+            | Self::Settings(_)
+            | Self::Http { .. }
+            | Self::Peer(_)
+            | Self::Raft(_)
+            | Self::Signals(_)
+            | Self::Engine(_)
+            | Self::Outdated(_)
+            | Self::Stop(_) => EXIT_FAILURE,
+        }
+    }
 }
 
 /// Runs a node until SIGTERM, SIGINT or a failure that it must not outlive.
@@ -116,14 +169,17 @@ struct Node {
     http: tokio::task::JoinHandle<()>,
     fatal: watch::Receiver<Option<String>>,
     outdated: watch::Receiver<Option<String>>,
+    data_dir: PathBuf,
     closed: Closed,
 }
 
 impl Node {
     async fn start(config: Config) -> Result<Self, NodeError> {
         let engine = config.raft.to_engine(&config.cluster.id)?;
+        let data_dir = config.node.data_dir.clone();
+        let disk = Disk::open(&data_dir, &config.disk)?;
         // Ports first: a second process on the same ports must not touch the data.
-        let (listener, endpoint) = bind(&config).await?;
+        let Ports { listener, endpoint, certificate_expires } = bind(&config).await?;
         let (metrics, clock) = (Metrics::new(), ClusterClock::default());
         let (sink, changes) = mpsc::channel(APPLIED_QUEUE_MAX);
         let Opened { log, state, applied, inbox, fatal, closed } = open_store(&config, sink)?;
@@ -143,16 +199,34 @@ impl Node {
         let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
         let parts = sessions::Parts {
             raft: raft.clone(),
-            applied,
+            applied: applied.clone(),
             log: log.clone(),
             clock: clock.clone(),
             peers: peers.clone(),
+            disk: disk.clone(),
             metrics: metrics.clone(),
             settings: config.sessions.clone(),
             stopping: ended.clone(),
         };
         let sessions = Sessions::start(parts, &mut tasks);
         let (tell_outdated, outdated) = watch::channel(None);
+        let reporter = Reporter {
+            raft: raft.clone(),
+            applied,
+            sessions: sessions.clone(),
+            clock: clock.clone(),
+            disk: disk.clone(),
+            certificate_expires,
+        };
+        let survey = Survey::new(reporter.clone(), peers.clone(), config.cluster.id.parse()?);
+        let keeper = disk::Keeper {
+            disk: disk.clone(),
+            raft: raft.clone(),
+            clock: clock.clone(),
+            survey: survey.clone(),
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(disk::run(keeper));
         let service = PeerService {
             raft: raft.clone(),
             sessions: sessions.clone(),
@@ -160,6 +234,8 @@ impl Node {
             peers: peers.clone(),
             inbox,
             outdated: tell_outdated,
+            disk,
+            reporter,
         };
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
         let sampled = (metrics.clone(), sessions.clone(), clock.clone());
@@ -169,6 +245,7 @@ impl Node {
         let (limits, settings) = (Limits::new(&config.http), config.http.clone());
         let state = AppState {
             sessions: sessions.clone(),
+            survey,
             clock,
             hub,
             replays: Replays::default(),
@@ -190,6 +267,7 @@ impl Node {
             http,
             fatal,
             outdated,
+            data_dir,
             closed,
         })
     }
@@ -200,7 +278,12 @@ impl Node {
             biased;
             raised = self.fatal.wait_for(Option::is_some) => {
                 let reason = raised.map_or(None, |reason| reason.clone());
-                NodeError::Store(reason.unwrap_or_else(|| String::from("its writer ended")))
+                let reason = reason.unwrap_or_else(|| String::from("its writer ended"));
+                if disk::is_full(&reason) {
+                    NodeError::DiskFull { data_dir: self.data_dir.clone(), reason }
+                } else {
+                    NodeError::Store(reason)
+                }
             }
             reason = engine_failure(&self.raft) => NodeError::Engine(reason),
             Ok(reason) = self.outdated.wait_for(Option::is_some) => {
@@ -223,8 +306,14 @@ async fn engine_failure(raft: &Raft) -> String {
     }
 }
 
+struct Ports {
+    listener: TcpListener,
+    endpoint: PeerEndpoint,
+    certificate_expires: SystemTime,
+}
+
 /// The two ports, after the certificates that the peer port needs have been checked.
-async fn bind(config: &Config) -> Result<(TcpListener, PeerEndpoint), NodeError> {
+async fn bind(config: &Config) -> Result<Ports, NodeError> {
     let name = NodeName { cluster: config.cluster.id.parse()?, node: config.node.id };
     let files = IdentityFiles {
         ca: config.peer.ca.clone(),
@@ -237,16 +326,17 @@ async fn bind(config: &Config) -> Result<(TcpListener, PeerEndpoint), NodeError>
     let listener =
         TcpListener::bind(address).await.map_err(|source| NodeError::Http { address, source })?;
     let endpoint = PeerEndpoint::bind(config.peer.listen, &identity, &config.node.data_dir)?;
-    Ok((listener, endpoint))
+    Ok(Ports { listener, endpoint, certificate_expires: identity.expires })
 }
 
-fn open_store(config: &Config, sink: mpsc::Sender<AppliedEvent>) -> Result<Opened, OpenError> {
-    Store::open(Options {
+fn open_store(config: &Config, sink: mpsc::Sender<AppliedEvent>) -> Result<Opened, NodeError> {
+    let opened = Store::open(Options {
         data_dir: config.node.data_dir.clone(),
         identity: Identity { cluster: config.cluster.id.clone(), node: config.node.id },
         sink,
         resume_window: config.sessions.resume_window,
-    })
+    });
+    opened.map_err(|error| NodeError::of_open(error, config))
 }
 
 /// The member with the lowest id founds the cluster, once, with all members in it.

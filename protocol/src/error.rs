@@ -101,8 +101,8 @@ kinds! {
     ShuttingDown              "SHUTTING_DOWN"            "SHUTTING_DOWN"             503 Retry None;
     /// The cluster holds as many sessions as it may.
     CapacityExceeded          "CAPACITY_EXCEEDED"        "CAPACITY_EXCEEDED"         503 Retry None;
-    /// The disk failed or is full.
-    StorageUnavailable        "STORAGE_UNAVAILABLE"      "STORAGE_UNAVAILABLE"       503 Retry Unknown;
+    /// The disk has too little room left, and nothing was written.
+    StorageUnavailable        "STORAGE_UNAVAILABLE"      "STORAGE_UNAVAILABLE"       503 Retry None;
     /// The leader changed while the request was under way.
     LeadershipLost            "LEADERSHIP_LOST"          "LEADERSHIP_LOST"           503 Retry Unknown;
     /// Updates cannot be pushed now.

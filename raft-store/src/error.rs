@@ -55,10 +55,27 @@ pub enum OpenError {
 }
 
 /// A damaged node must not vote on with a log that misses what it acknowledged.
-const REJOIN: &str = "do not repair it: remove this node from the cluster, remove its data \
-                      directory, and let it rejoin under a new node id";
+const REJOIN: &str = "do not repair it: replace this node by one with a new node id and an empty \
+                      data directory";
 
 impl OpenError {
+    /// What this node promised is lost: it must be replaced, and starting it again does not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::CorruptMeta { .. }
+            | Self::CorruptLog { .. }
+            | Self::UnreadableLog { .. }
+            | Self::LogMissing { .. }
+            | Self::StateBehindLog { .. }
+            | Self::Snapshot { .. } => true,
+            Self::Io { .. }
+            | Self::InUse { .. }
+            | Self::OtherCluster { .. }
+            | Self::OtherNode { .. }
+            | Self::NewerFormat { .. } => false,
+        }
+    }
+
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }

@@ -17,6 +17,7 @@
 //! - State is derived: it may trail the log on disk, and is made again from a snapshot and the log.
 //! - A snapshot takes effect as a whole or not at all.
 
+pub mod backup;
 mod error;
 mod fatal;
 mod identity;

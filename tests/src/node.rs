@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitStatus,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use crate::{
     http::Http,
     process::{self, Process},
+    small_disk::SmallDisk,
     socket::Socket,
     wait::{PATIENCE, eventually},
 };
@@ -34,6 +35,7 @@ pub struct Node {
     pub http: Http,
     environment: Vec<(String, String)>,
     process: Mutex<Option<Process>>,
+    disk: Mutex<Option<Arc<SmallDisk>>>,
 }
 
 impl Node {
@@ -61,7 +63,8 @@ impl Node {
         environment: Vec<(String, String)>,
     ) -> Self {
         let http = Http::new(address);
-        Self { id, address, peer, directory, http, environment, process: Mutex::default() }
+        let (process, disk) = (Mutex::default(), Mutex::default());
+        Self { id, address, peer, directory, http, environment, process, disk }
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -72,6 +75,16 @@ impl Node {
         self.directory.join("data")
     }
 
+    /// From its next start on it has its data on a disk of so many bytes.
+    ///
+    /// # Panics
+    /// Where this machine lets nobody mount anything.
+    pub async fn on_small_disk(&self, bytes: u64) -> Arc<SmallDisk> {
+        let disk = Arc::new(SmallDisk::mount(&self.data_dir(), bytes).await);
+        *self.disk() = Some(Arc::clone(&disk));
+        disk
+    }
+
     /// # Panics
     /// Where it runs already.
     pub fn start(&self) {
@@ -79,7 +92,11 @@ impl Node {
         assert!(process.is_none(), "node {} runs", self.id);
         let file = self.config_file();
         let arguments = ["serve", "--exit-with-parent", "--config", path_text(&file)];
-        let mut command = process::command(arguments, &self.log_file());
+        let log = self.log_file();
+        let mut command = match &*self.disk() {
+            Some(disk) => disk.command(arguments, &log),
+            None => process::command(arguments, &log),
+        };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("SYNCKAIROS_TEST_CLOCK", self.clock_file());
         *process = Some(Process::start(command));
@@ -174,6 +191,10 @@ impl Node {
     fn signal(&self, signal: Signal) {
         let process = self.process();
         process.as_ref().unwrap_or_else(|| panic!("node {} does not run", self.id)).signal(signal);
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Option<Arc<SmallDisk>>> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Process>> {

@@ -39,19 +39,27 @@ pub struct Process {
 /// # Panics
 /// Where the log cannot be opened.
 pub fn command<'a>(arguments: impl IntoIterator<Item = &'a str>, log: &Path) -> Command {
+    let mut command = Command::new(binary::path());
+    command.args(arguments);
+    outfit(&mut command, log);
+    command
+}
+
+/// An empty environment, and standard error appended to `log`.
+///
+/// # Panics
+/// Where the log cannot be opened.
+pub fn outfit(command: &mut Command, log: &Path) {
     let open = |path: &Path| -> io::Result<File> {
         OpenOptions::new().create(true).append(true).open(path)
     };
     let log = open(log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-    let mut command = Command::new(binary::path());
     command
-        .args(arguments)
         .env_clear()
         .env("RUST_BACKTRACE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
-    command
 }
 
 impl Process {

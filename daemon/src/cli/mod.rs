@@ -1,8 +1,10 @@
 //! The command line: data on standard output, everything else on standard error.
 
 mod bench;
+mod cluster;
 mod config;
 mod dev;
+mod exit;
 mod serve;
 mod tls;
 
@@ -29,6 +31,8 @@ enum Command {
     Serve(serve::Serve),
     /// Run a whole cluster on this machine, to try things out and to develop against
     Dev(dev::Dev),
+    /// Look after a running cluster
+    Cluster(cluster::Cluster),
     /// Look at a node's configuration
     Config(config::Config),
     /// Make the certificates by which the nodes of a cluster know each other
@@ -54,6 +58,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Dev(dev) => dev.run(),
+        Command::Cluster(cluster) => cluster.run(),
         Command::Config(config) => config.run(),
         Command::Tls(tls) => tls.run(),
         Command::Bench(bench) => bench.run(),
@@ -63,7 +68,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             note(format_args!("synckairos: {error}"));
-            ExitCode::FAILURE
+            exit::code_of(error.as_ref())
         }
     }
 }

@@ -12,7 +12,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    http::settings::HttpSettings, raft::settings::RaftSettings, sessions::settings::SessionSettings,
+    disk::DiskSettings, http::settings::HttpSettings, raft::settings::RaftSettings,
+    sessions::settings::SessionSettings,
 };
 
 pub(crate) use sources::{Flags, load, read};
@@ -26,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) http: HttpSettings,
     pub(crate) sessions: SessionSettings,
     pub(crate) raft: RaftSettings,
+    pub(crate) disk: DiskSettings,
     pub(crate) log: LogConfig,
 }
 

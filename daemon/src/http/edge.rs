@@ -78,7 +78,7 @@ pub(super) async fn handle(
     let answer = async {
         let reply = match approach(state.edge(), arrival.client, &head, body).await {
             Step::Answered(reply) => reply,
-            Step::Node => node_reply(&state, route),
+            Step::Node => node_reply(&state, route).await,
             Step::Events(session, begin, verdict) => {
                 let (mut reply, events) = events::open(&state, &arrival, session, begin).await;
                 if let Some(verdict) = verdict {
@@ -174,7 +174,7 @@ fn unlimited(route: Route<'_>, method: &Method, path: &str) -> Step {
         Route::OpenApi => Step::Answered(docs::specification()),
         Route::DocsRoot => Step::Answered(docs::redirect()),
         Route::Docs(file) => Step::Answered(docs::file(file)),
-        Route::Ready | Route::Metrics | Route::Node => Step::Node,
+        Route::Ready | Route::Metrics | Route::Node | Route::ClusterStatus => Step::Node,
         Route::Sessions
         | Route::Session(_)
         | Route::Command(..)
@@ -208,8 +208,9 @@ fn limited(edge: Edge<'_>, route: Route<'_>, head: &http::request::Parts, body: 
     }
 }
 
-fn node_reply(state: &AppState, route: Route<'_>) -> Reply {
+async fn node_reply(state: &AppState, route: Route<'_>) -> Reply {
     match route {
+        Route::ClusterStatus => status::cluster(&*state.survey.status().await),
         Route::Metrics => status::metrics(state),
         Route::Node => status::node(state.sessions.status()),
         Route::Ready

@@ -32,6 +32,7 @@ use synckairos_protocol::time::Millis;
 
 use crate::{
     admission::Limits,
+    health::Survey,
     push::{Hub, Replays, Source},
     raft::clock::ClusterClock,
     sessions::Sessions,
@@ -45,6 +46,7 @@ pub(crate) use server::serve;
 #[derive(Clone)]
 pub(crate) struct AppState {
     pub(crate) sessions: Sessions,
+    pub(crate) survey: Survey,
     pub(crate) clock: ClusterClock,
     pub(crate) hub: Hub,
     pub(crate) replays: Replays,

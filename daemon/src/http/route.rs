@@ -13,6 +13,7 @@ pub(super) enum Route<'a> {
     Events(&'a str),
     Time,
     Node,
+    ClusterStatus,
     Health,
     Ready,
     Metrics,
@@ -77,6 +78,7 @@ impl<'a> Route<'a> {
             2 if is(0, "v1") && is(1, "time") => Self::Time,
             2 if is(0, "v1") && is(1, "node") => Self::Node,
             2 if is(0, "v1") && is(1, "batch") => Self::Batch,
+            3 if is(0, "v1") && is(1, "cluster") && is(2, "status") => Self::ClusterStatus,
             2 if is(0, "v1") && is(1, "sessions") => Self::Sessions,
             3 | 4 if is(0, "v1") && is(1, "sessions") && !segments[2].is_empty() => {
                 let id = segments[2];
@@ -107,6 +109,7 @@ impl<'a> Route<'a> {
             Self::Events(_) => "/v1/sessions/:id/events",
             Self::Time => "/v1/time",
             Self::Node => "/v1/node",
+            Self::ClusterStatus => "/v1/cluster/status",
             Self::Health => "/health",
             Self::Ready => "/ready",
             Self::Metrics => "/metrics",
@@ -125,6 +128,7 @@ impl<'a> Route<'a> {
             Self::Events(_) => GET,
             Self::Time
             | Self::Node
+            | Self::ClusterStatus
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -146,6 +150,7 @@ impl<'a> Route<'a> {
             | Self::Time
             | Self::Unmatched => true,
             Self::Node
+            | Self::ClusterStatus
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -163,6 +168,7 @@ impl<'a> Route<'a> {
             | Self::Batch
             | Self::Time
             | Self::Node
+            | Self::ClusterStatus
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -203,6 +209,8 @@ mod tests {
             ("/v1/time/", Route::Time),
             ("/v1/time//", Route::Unmatched),
             ("/v1/node", Route::Node),
+            ("/v1/Cluster/status/", Route::ClusterStatus),
+            ("/v1/cluster/nothing", Route::Unmatched),
             ("/health/", Route::Health),
             ("/Ready", Route::Ready),
             ("/metrics", Route::Metrics),

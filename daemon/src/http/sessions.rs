@@ -76,6 +76,7 @@ pub(super) fn action(
         Route::Events(_)
         | Route::Time
         | Route::Node
+        | Route::ClusterStatus
         | Route::Health
         | Route::Ready
         | Route::Metrics

@@ -5,7 +5,7 @@ use serde_json::json;
 use synckairos_protocol::wire::rest::{NodeAnswer, TimeAnswer};
 
 use super::{AppState, Edge, reply::Reply};
-use crate::{sessions::NodeStatus, telemetry::sampler};
+use crate::{health::status::ClusterStatus, sessions::NodeStatus, telemetry::sampler};
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -43,6 +43,11 @@ pub(super) fn node(status: NodeStatus) -> Reply {
             version: String::from(env!("CARGO_PKG_VERSION")),
         },
     )
+}
+
+/// How the cluster is, as this node can tell.
+pub(super) fn cluster(status: &ClusterStatus) -> Reply {
+    Reply::json(StatusCode::OK, status)
 }
 
 /// All metrics; what is a state rather than an event is read at this moment.

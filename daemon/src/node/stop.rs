@@ -3,18 +3,14 @@
 
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::{Node, NodeError};
+use crate::raft::candidacy;
 
 /// As in v2: what has not ended by then is cut off.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
-/// For another voter to take over.
-const HANDOVER_WITHIN: Duration = Duration::from_secs(3);
-/// A transfer that was not taken up is offered again, to the next voter.
-const HANDOVER_RETRY: Duration = Duration::from_millis(750);
 /// For commands under way to reach a majority.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// For peers to read what was last sent to them.
@@ -35,7 +31,7 @@ impl Node {
     }
 
     async fn stop_in_order(&mut self) {
-        self.hand_over().await;
+        candidacy::hand_over(&self.raft, &candidacy::other_voters(&self.raft)).await;
         self.stopping.cancel();
         if let Err(error) = (&mut self.http).await {
             warn!(%error, "the client port ended badly");
@@ -51,36 +47,5 @@ impl Node {
         self.endpoint.close(FAREWELL).await;
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
-    }
-
-    /// Offers the leadership to each other voter in turn, until one has it.
-    async fn hand_over(&self) {
-        let mut metrics = self.raft.metrics();
-        let deadline = Instant::now() + HANDOVER_WITHIN;
-        let voters: Vec<u64> =
-            self.raft.voter_ids().filter(|voter| voter != self.raft.node_id()).collect();
-        for voter in voters.iter().cycle() {
-            let offered = Instant::now();
-            if deadline <= offered || !self.raft.is_leader() {
-                return;
-            }
-            if let Err(error) = self.raft.trigger().transfer_leader(*voter).await {
-                warn!(%error, "leadership is not handed over");
-                return;
-            }
-            let retry_at = (offered + HANDOVER_RETRY).min(deadline);
-            let taken = async {
-                while self.raft.is_leader() {
-                    if metrics.changed().await.is_err() {
-                        return;
-                    }
-                }
-            };
-            if timeout_at(retry_at, taken).await.is_ok() {
-                info!(to = voter, "leadership handed over");
-                return;
-            }
-            sleep_until(retry_at).await;
-        }
     }
 }

@@ -22,7 +22,7 @@ use super::{
     peers::Peers,
     service::{ServeError, Service},
 };
-use crate::{pki::ClusterId, sessions::Sessions};
+use crate::{disk::Disk, health::report::Reporter, pki::ClusterId, sessions::Sessions};
 
 /// Handshake and hello together.
 const ADMIT_MAX: Duration = Duration::from_secs(2);
@@ -43,6 +43,8 @@ pub(crate) struct PeerService {
     pub(crate) inbox: SnapshotInbox,
     /// Told why this node cannot go on, when a peer sends what only a newer version can read.
     pub(crate) outdated: watch::Sender<Option<String>>,
+    pub(crate) disk: Disk,
+    pub(crate) reporter: Reporter,
 }
 
 /// A connection that was not let in.

@@ -12,7 +12,10 @@ use synckairos_raft_store::{
 };
 
 use super::frames::Frame;
-use crate::sessions::refusal::{ReadIndex, Refusal};
+use crate::{
+    health::report::NodeReportV1,
+    sessions::refusal::{ReadIndex, Refusal},
+};
 
 pub(crate) type AppendRequest = openraft::raft::AppendEntriesRequest<TypeConfig>;
 pub(crate) type AppendResult = openraft::raft::StreamAppendResult<TypeConfig>;
@@ -162,6 +165,8 @@ pub(crate) enum AppRequest {
         request_id: String,
     },
     ReadIndex,
+    /// What the node says of itself.
+    Report,
 }
 
 /// Numbers are frozen: append only.
@@ -172,6 +177,7 @@ pub(crate) enum AppReply {
     ReadIndex(Result<ReadIndex, Refusal>),
     /// To [`AppRequest::Propose`], from version 2 on.
     Answered(Result<Answer, Refusal>),
+    Report(Box<NodeReportV1>),
 }
 
 impl AppRequest {
@@ -185,6 +191,8 @@ impl AppRequest {
                 Ok(Self::Propose { intent: intent.at_level(protocol)?, request_id })
             }
             Self::ReadIndex => Ok(Self::ReadIndex),
+            Self::Report if protocol < 2 => Err(Reject::LevelTooLow { needed: 2, level: protocol }),
+            Self::Report => Ok(Self::Report),
         }
     }
 }

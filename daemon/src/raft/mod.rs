@@ -2,6 +2,7 @@
 
 pub(crate) mod append_stream;
 pub(crate) mod calls;
+pub(crate) mod candidacy;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod endpoint;
@@ -21,6 +22,7 @@ pub(crate) mod snapshot_stream;
 mod test_clock;
 #[cfg(test)]
 mod transport_tests;
+pub(crate) mod vitals;
 
 use synckairos_raft_store::{StateStore, raft_types::TypeConfig};
 

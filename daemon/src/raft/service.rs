@@ -23,7 +23,11 @@ use super::{
     serve_calls::serve_calls,
     snapshot_stream,
 };
-use crate::sessions::{Sessions, refusal::Refusal};
+use crate::{
+    disk::Room,
+    health::report::Reporter,
+    sessions::{Sessions, refusal::Refusal},
+};
 
 /// Answers peers.
 pub(crate) struct Service {
@@ -86,7 +90,9 @@ impl Service {
             self.handles.raft.stream_append(appends)
         });
         tokio::select! {
+            biased;
             () = stop.cancelled() => Ok(()),
+            () = self.handles.disk.exhausted() => Ok(()),
             served = serving => Ok(served?),
         }
     }
@@ -119,10 +125,13 @@ impl Service {
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         Priority::App.set(&stream.0);
-        let answer = |request| answer_app(self.handles.sessions.clone(), protocol, request);
+        let (sessions, reporter) = (&self.handles.sessions, &self.handles.reporter);
+        let answer = |request| answer_app(sessions.clone(), reporter.clone(), protocol, request);
         let busy = move |request: &AppRequest| match request {
             AppRequest::Propose { .. } => AppReply::answered(Err(Refusal::Overloaded), protocol),
-            AppRequest::ReadIndex => AppReply::ReadIndex(Err(Refusal::Overloaded)),
+            AppRequest::ReadIndex | AppRequest::Report => {
+                AppReply::ReadIndex(Err(Refusal::Overloaded))
+            }
         };
         Ok(serve_calls(stream, stop, answer, busy).await?)
     }
@@ -161,6 +170,10 @@ impl Service {
         recv: &mut RecvStream,
     ) -> Result<VoteV1, String> {
         require_own_vote(peer, head.vote)?;
+        // The file, and the state that is made of it.
+        if !self.handles.disk.has_room_for(head.size.saturating_mul(2)) {
+            return Err(String::from("the disk has no room for the snapshot"));
+        }
         let _permit = self
             .receiving
             .try_acquire()
@@ -201,6 +214,10 @@ impl Service {
                 RaftReplyV1::PreVote((&response).into())
             }
             RaftRequestV1::TransferLeader(request) => {
+                let ours = request.to == *self.handles.raft.node_id();
+                if ours && self.handles.disk.room() != Room::Enough {
+                    return Err(String::from("its disk has too little room for it to lead"));
+                }
                 let response = self.handles.raft.handle_transfer_leader(request.into()).await;
                 RaftReplyV1::TransferLeader(response.map_err(text)?.into())
             }
@@ -209,6 +226,9 @@ impl Service {
 
     async fn heartbeat(&self, append: AppendV1<'static>) -> Result<AppendReplyV1, String> {
         use openraft::raft::AppendEntriesResponse as Response;
+        if !append.entries.is_empty() && self.handles.disk.room() == Room::Exhausted {
+            return Err(String::from("its disk has no room for log entries"));
+        }
         if let Some(stamp) = append.stamp {
             self.handles.clock.heard(stamp);
         }
@@ -228,13 +248,19 @@ impl Service {
     }
 }
 
-async fn answer_app(sessions: Sessions, protocol: u16, request: AppRequest) -> AppReply {
+async fn answer_app(
+    sessions: Sessions,
+    reporter: Reporter,
+    protocol: u16,
+    request: AppRequest,
+) -> AppReply {
     match request {
         AppRequest::Propose { intent, request_id } => {
             tracing::debug!(%request_id, "a peer passed a request on");
             AppReply::answered(sessions.propose_here(intent).await, protocol)
         }
         AppRequest::ReadIndex => AppReply::ReadIndex(sessions.read_index_here().await),
+        AppRequest::Report => AppReply::Report(Box::new(reporter.report())),
     }
 }
 

@@ -27,11 +27,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    disk::{Disk, Room},
     raft::{
         Raft,
         clock::ClusterClock,
         messages::{AppReply, AppRequest},
         peers::{CallError, Peers},
+        vitals::role_name,
     },
     telemetry::metrics::Metrics,
 };
@@ -45,6 +47,8 @@ use settings::SessionSettings;
 const LEADER_RECHECK: Duration = Duration::from_millis(50);
 /// How long a node that does not lead any more may take to answer what it was asked before.
 const LAST_WORD: Duration = Duration::from_millis(250);
+/// How long a request waits for a leader whose disk has room.
+const GIVES_WAY_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a node says of itself.
 #[derive(Clone, Debug)]
@@ -66,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) log: LogStore,
     pub(crate) clock: ClusterClock,
     pub(crate) peers: Peers,
+    pub(crate) disk: Disk,
     pub(crate) metrics: Metrics,
     pub(crate) settings: SessionSettings,
     pub(crate) stopping: CancellationToken,
@@ -81,6 +86,7 @@ struct Shared {
     applied: Applied,
     clock: ClusterClock,
     peers: Peers,
+    disk: Disk,
     batcher: Batcher,
     reads: ReadGate,
     in_touch: InTouch,
@@ -109,6 +115,7 @@ impl Sessions {
             applied: parts.applied,
             clock: parts.clock,
             peers: parts.peers,
+            disk: parts.disk,
             batcher,
             reads,
             in_touch: InTouch::default(),
@@ -135,7 +142,8 @@ impl Sessions {
         intent: Intent,
         request_id: &str,
     ) -> Result<Answer, Refusal> {
-        let deadline = Instant::now() + self.shared.settings.request_timeout();
+        let began = Instant::now();
+        let deadline = began + self.shared.settings.request_timeout();
         loop {
             let result = match self.leader() {
                 Leader::This => self.propose_until(intent.clone(), deadline).await,
@@ -147,7 +155,9 @@ impl Sessions {
                     match self.ask(node, &address, request, deadline).await {
                         Ok(AppReply::Answered(result)) => result,
                         Ok(AppReply::Propose(result)) => result.map(Answer::from),
-                        Ok(AppReply::ReadIndex(_)) => Err(Refusal::LeadershipLost),
+                        Ok(AppReply::ReadIndex(_) | AppReply::Report(_)) => {
+                            Err(Refusal::LeadershipLost)
+                        }
                         Err(refusal) => Err(refusal),
                     }
                 }
@@ -156,6 +166,10 @@ impl Sessions {
             match result {
                 // Nothing was proposed, so asking again cannot do it twice.
                 Err(Refusal::NoLeader) => self.await_leader(deadline).await?,
+                // A leader without room gives way, if there is anybody to give way to.
+                Err(Refusal::Storage) if began.elapsed() < GIVES_WAY_WITHIN => {
+                    self.await_leader(deadline).await?;
+                }
                 settled => return settled,
             }
         }
@@ -180,6 +194,11 @@ impl Sessions {
     async fn catch_up(&self) -> Result<(), Refusal> {
         let deadline = Instant::now() + self.shared.settings.request_timeout();
         let read = self.shared.reads.confirm(deadline).await?;
+        let behind = self.shared.applied.applied_index().is_none_or(|at| at < read.index);
+        if behind && self.shared.disk.room() == Room::Exhausted {
+            // It takes no entries, so it will not get there.
+            return Err(Refusal::Storage);
+        }
         timeout_at(deadline, self.shared.applied.wait_applied(read.index))
             .await
             .map_err(|_| Refusal::NoLeader)
@@ -231,6 +250,12 @@ impl Sessions {
         if self.shared.stopping.is_cancelled() {
             return Err(String::from("this node is stopping"));
         }
+        let complaint = self.shared.disk.complaint();
+        if let Some(complaint) = complaint
+            && (self.shared.disk.room() == Room::Exhausted || matches!(self.leader(), Leader::This))
+        {
+            return Err(complaint);
+        }
         if let Some(span) = self.out_of_touch() {
             return Err(format!("out of touch with the cluster for {} ms", span.as_millis()));
         }
@@ -245,6 +270,9 @@ impl Sessions {
     async fn propose_until(&self, intent: Intent, deadline: Instant) -> Result<Answer, Refusal> {
         if self.shared.stopping.is_cancelled() {
             return Err(Refusal::ShuttingDown);
+        }
+        if self.shared.disk.room() != Room::Enough && matches!(self.leader(), Leader::This) {
+            return Err(Refusal::Storage);
         }
         let answer = self.shared.batcher.push(intent)?;
         match timeout_at(deadline, answer).await {
@@ -336,15 +364,5 @@ impl Sessions {
 
     fn now(&self) -> Option<Stamp> {
         self.shared.clock.leading()
-    }
-}
-
-const fn role_name(state: openraft::ServerState) -> &'static str {
-    match state {
-        openraft::ServerState::Learner => "learner",
-        openraft::ServerState::Follower => "follower",
-        openraft::ServerState::Candidate => "candidate",
-        openraft::ServerState::Leader => "leader",
-        openraft::ServerState::Shutdown => "stopped",
     }
 }

@@ -22,7 +22,8 @@ pub(crate) enum Refusal {
     /// It may still take effect.
     #[error("no answer from a majority in time; read the session before retrying")]
     TimedOut,
-    #[error("the node's disk refuses writes; ask another node")]
+    /// The request was not passed on to anybody.
+    #[error("the node's disk has too little room left to go on; retry, or ask another node")]
     Storage,
 }
 

@@ -7,7 +7,7 @@ use synckairos_protocol::{command::Command, event::Answer, limits, time::Stamp};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Sessions, outages};
-use crate::raft::clock::until;
+use crate::{disk::Room, raft::clock::until};
 
 /// Longest time without a look at the clocks: a follower that came to lead looks within it.
 const IDLE_MAX: Duration = Duration::from_millis(100);
@@ -36,6 +36,9 @@ async fn settle_due(sessions: &Sessions, now: Stamp) -> Duration {
         return IDLE_MAX;
     }
     let shared = &sessions.shared;
+    if shared.disk.room() == Room::Exhausted {
+        return IDLE_MAX;
+    }
     let retention = shared.settings.retention_ms;
     let command = if shared.applied.next_deadline().is_some_and(|due| due <= now) {
         Some(Command::Tick { sessions_max: limits::TICK_SESSIONS_MAX })

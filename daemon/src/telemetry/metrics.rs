@@ -10,6 +10,7 @@ use prometheus::{
 use synckairos_raft_store::LogStore;
 
 use super::log_series::LogSeries;
+use crate::disk::Room;
 
 /// The states that Raft knows a node in.
 const ROLES: [&str; 5] = ["leader", "follower", "candidate", "learner", "stopped"];
@@ -40,6 +41,8 @@ struct Series {
     raft_applied: IntGauge,
     commit_latency: Histogram,
     clock: ClockSeries,
+    disk_free: IntGauge,
+    disk_low: IntGauge,
 }
 
 /// What there is to know of cluster time.
@@ -176,6 +179,15 @@ impl Metrics {
         self.series.clock.outages.inc();
     }
 
+    pub(crate) fn set_disk(&self, free_bytes: u64, room: Room) {
+        self.series.disk_free.set(gauge(free_bytes));
+        self.series.disk_low.set(match room {
+            Room::Enough => 0,
+            Room::Low => 1,
+            Room::Exhausted => 2,
+        });
+    }
+
     pub(crate) fn set_active_sessions(&self, sessions: usize) {
         self.series.active_sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
     }
@@ -250,6 +262,14 @@ impl Series {
                 &COMMIT_BUCKETS_MS,
             ),
             clock: ClockSeries::new(),
+            disk_free: gauge_named(
+                "synckairos_disk_free_bytes",
+                "Bytes free on the disk of the data directory",
+            ),
+            disk_low: gauge_named(
+                "synckairos_disk_low",
+                "1 when the disk has so little room that the node must not lead, 2 when it takes no log entries",
+            ),
             registry,
         };
         series.register();
@@ -269,6 +289,8 @@ impl Series {
             &self.raft_term,
             &self.raft_last_log,
             &self.raft_applied,
+            &self.disk_free,
+            &self.disk_low,
         ] {
             keep(&self.registry, gauge.clone());
         }

@@ -3,6 +3,7 @@
 //! Entries are readable from memory at once and durable a little later; the vote is durable before
 //! anybody hears of it. All writes go through the thread in `writer`, in order.
 
+mod found;
 mod keys;
 mod load;
 mod stamp;
@@ -38,6 +39,7 @@ use stats::LogStats;
 use tail::{Found, Tail};
 use writer::Order;
 
+pub(crate) use found::{FoundError, found};
 pub(crate) use stamp::LastStamp;
 
 /// Purged entries are removed from the database this many at a time, because every removal leaves

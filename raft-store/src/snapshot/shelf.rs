@@ -16,6 +16,7 @@ use crate::{
     log_index::next_index,
     raft_types::{Snapshot, SnapshotMeta},
     snapshot_file::{PARTIAL_SUFFIX, SnapshotFile},
+    wire::LogIdV1,
 };
 
 const SUFFIX: &str = ".snapshot";
@@ -124,8 +125,19 @@ pub(crate) fn verify(path: &Path) -> Result<SnapshotMeta, SnapshotError> {
     Ok(header.meta.try_into().map_err(io::Error::other)?)
 }
 
-/// Names sort as positions do.
+/// What the snapshot at a position is called while it is written, and then.
+pub(crate) fn places(layout: &Layout, position: LogIdV1) -> (PathBuf, PathBuf) {
+    let directory = layout.snapshots();
+    let name = name_at(position.index + 1, position.term);
+    (directory.join(format!("{name}{PARTIAL_SUFFIX}")), directory.join(name))
+}
+
 fn name(meta: &SnapshotMeta) -> String {
     let term = meta.last_log_id.map_or(0, |log_id| log_id.leader_id.term);
-    format!("{:020}-{term:020}{SUFFIX}", next_index(meta.last_log_id))
+    name_at(next_index(meta.last_log_id), term)
+}
+
+/// Names sort as positions do.
+fn name_at(next_index: u64, term: u64) -> String {
+    format!("{next_index:020}-{term:020}{SUFFIX}")
 }

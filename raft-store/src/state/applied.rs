@@ -124,6 +124,11 @@ impl Applied {
         self.shared.machine().session(id).map(Arc::clone)
     }
 
+    /// Where the applied state is stored, for those who may wait for a disk.
+    pub(crate) fn database(&self) -> Arc<StateDb> {
+        self.shared.db()
+    }
+
     pub fn session_count(&self) -> usize {
         self.shared.machine().sessions().len()
     }

@@ -4,11 +4,15 @@
 use std::{env, fs, path::Path};
 
 use openraft::{EntryPayload, RaftSnapshotBuilder, StoredMembership, storage::RaftStateMachine};
-use synckairos_protocol::codec::{self, Kind};
+use synckairos_protocol::{
+    codec::{self, Kind},
+    time::Stamp,
+};
 
 use super::{Node, blank, commands, create, log_id, membership};
 use crate::{
     Identity,
+    backup::{MANIFEST_FORMAT, ManifestV1, Origin},
     raft_types::{Entry, SnapshotMeta, Vote},
     wire::{
         ENTRY_FORMAT, EntryV1, LOG_ID_FORMAT, LogIdV1, SNAPSHOT_META_FORMAT, SnapshotMetaV1,
@@ -71,6 +75,25 @@ async fn released_snapshot_keeps_its_bytes() {
     let mut builder = node.opened.state.get_snapshot_builder().await;
     let built = builder.build_snapshot().await.unwrap();
     check_golden("snapshot.hex", &fs::read(built.snapshot.path()).unwrap());
+}
+
+#[test]
+fn released_manifest_keeps_its_bytes() {
+    let manifest = ManifestV1 {
+        origin: Origin {
+            cluster: String::from("a cluster"),
+            node: 300,
+            version: String::from("3.0.0"),
+            created_unix_ms: 1_769_846_400_000,
+        },
+        revision: 70_000,
+        cluster_time: Stamp::from_unix_millis(1_769_846_400_123),
+        level: 2,
+        sessions: 9,
+        answers: 4,
+    };
+    let bytes = codec::encode(Kind::BackupManifest, MANIFEST_FORMAT, &manifest);
+    check_golden("backup_manifest.hex", &bytes.unwrap());
 }
 
 #[test]

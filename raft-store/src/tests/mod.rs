@@ -1,5 +1,6 @@
 //! Tests of the store as a whole, on real directories.
 
+mod backups;
 mod cluster;
 mod crashes;
 mod damage;

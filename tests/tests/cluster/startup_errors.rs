@@ -17,10 +17,14 @@ use toml::{Table, Value};
 
 /// The node ends with an error, and its last line has all of these words.
 async fn refuses(node: &Node, words: &[&str]) {
+    refuses_with(1, node, words).await;
+}
+
+async fn refuses_with(code: i32, node: &Node, words: &[&str]) {
     node.start();
     let status = node.await_end().await;
     let line = node.last_log_line();
-    assert_eq!(status.code(), Some(1), "{status}: {line}");
+    assert_eq!(status.code(), Some(code), "{status}: {line}");
     assert!(line.starts_with("synckairos: "), "{line}");
     assert!(!line.contains("panicked"), "{line}");
     for word in words {
@@ -166,7 +170,7 @@ async fn data_that_is_not_this_nodes() {
     refuses(node, &["newer version", "format 2"]).await;
 
     fs::write(&identity, &kept[..kept.len() / 2]).unwrap();
-    refuses(node, &["identity", "do not repair it"]).await;
+    refuses_with(65, node, &["identity", "do not repair it", "cluster replace 1"]).await;
     fs::write(&identity, kept).unwrap();
     node.start();
     node.await_ready().await;

@@ -5,12 +5,13 @@ mod running;
 mod status;
 mod supervisor;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
 use super::{CliError, Output};
 use layout::{Layout, Wanted};
+use running::Running;
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -41,6 +42,12 @@ enum DevCommand {
         #[arg(short, long, default_value = "text")]
         output: Output,
     },
+}
+
+/// Where clients reach the nodes of the cluster that runs in `dir`; none where no such cluster does.
+pub(super) fn running_ports(dir: &Path) -> Vec<String> {
+    let nodes = Running::read(dir).map_or_else(|_| Vec::new(), |running| running.nodes);
+    nodes.into_iter().filter(|node| node.pid.is_some()).map(|node| node.http).collect()
 }
 
 const DATA_DIR: &str = "synckairos-data";

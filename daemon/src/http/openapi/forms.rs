@@ -24,6 +24,8 @@ use utoipa::{OpenApi, ToSchema};
     SwitchCycleResult,
     TimeResponse,
     NodeResponse,
+    ClusterStatusResponse,
+    ClusterNode,
     HealthResponse,
     ReadyResponse,
     NotReadyResponse,
@@ -265,6 +267,58 @@ struct NodeResponse {
     last_log: u64,
     applied: u64,
     version: String,
+}
+
+#[derive(ToSchema)]
+struct ClusterStatusResponse {
+    cluster_id: String,
+    /// The node that answers.
+    asked: u64,
+    /// `cluster`, or `some_nodes` or `this_node_only` where no majority answered.
+    view: String,
+    /// `HEALTHY`, `DEGRADED` or `NO_QUORUM`
+    health: String,
+    /// How many more voters may fail, whichever they are.
+    tolerates: u64,
+    summary: String,
+    leader: Option<u64>,
+    term: u64,
+    level: u16,
+    sessions: u64,
+    cluster_time_ms: u64,
+    warnings: Vec<String>,
+    nodes: Vec<ClusterNode>,
+}
+
+/// The fields from `term` on are absent where the node did not answer.
+#[derive(ToSchema)]
+struct ClusterNode {
+    id: u64,
+    peer: String,
+    http: String,
+    voter: bool,
+    reached: bool,
+    /// Does it count for the majority?
+    well: bool,
+    role: String,
+    warnings: Vec<String>,
+    term: Option<u64>,
+    last_log: Option<u64>,
+    applied: Option<u64>,
+    lag_entries: Option<u64>,
+    last_contact_ms: Option<u64>,
+    round_trip_ms: Option<u64>,
+    wall_offset_ms: Option<i64>,
+    cluster_time_ahead_ms: Option<i64>,
+    disk_free_bytes: Option<u64>,
+    disk_total_bytes: Option<u64>,
+    /// `enough`, `low` or `exhausted`
+    disk_room: Option<String>,
+    sessions: Option<u64>,
+    version: Option<String>,
+    level_newest: Option<u16>,
+    protocol_newest: Option<u16>,
+    certificate_days_left: Option<u64>,
 }
 
 #[derive(ToSchema)]

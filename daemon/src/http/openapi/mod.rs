@@ -75,7 +75,7 @@ const fn read(route: Route<'static>, summary: &'static str, form: &'static str) 
     }
 }
 
-fn operations() -> [Described; 15] {
+fn operations() -> [Described; 16] {
     [
         Described {
             route: Route::Sessions,
@@ -130,6 +130,11 @@ fn operations() -> [Described; 15] {
             ..read(Route::Time, "Cluster time, to correct a client's clock by", "TimeResponse")
         },
         read(Route::Node, "This node's place in the cluster", "NodeResponse"),
+        read(
+            Route::ClusterStatus,
+            "How the cluster is, as this node can tell",
+            "ClusterStatusResponse",
+        ),
         read(Route::Health, "Is the process up?", "HealthResponse"),
         Described {
             failures: &["503"],

@@ -1,0 +1,59 @@
+//! Who leads, as far as this node has a say in it: giving the leadership away, and not standing for
+//! it.
+
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{info, warn};
+
+use super::Raft;
+
+/// For another voter to take over.
+const HANDOVER_WITHIN: Duration = Duration::from_secs(3);
+/// A transfer that was not taken up is offered again, to the next voter.
+const HANDOVER_RETRY: Duration = Duration::from_millis(750);
+
+/// The voters besides this node.
+pub(crate) fn other_voters(raft: &Raft) -> Vec<u64> {
+    raft.voter_ids().filter(|voter| voter != raft.node_id()).collect()
+}
+
+/// Offers the leadership to each of `voters` in turn, until somebody has it. Does nothing where
+/// this node does not lead.
+///
+/// From the first offer on this node takes no more commands as the leader: the engine has no way to
+/// take an offer back. So it is made only to those who can be expected to accept; should nobody,
+/// the others notice that the leader is silent and elect one.
+pub(crate) async fn hand_over(raft: &Raft, voters: &[u64]) {
+    let mut metrics = raft.metrics();
+    let deadline = Instant::now() + HANDOVER_WITHIN;
+    for voter in voters.iter().cycle() {
+        let offered = Instant::now();
+        if deadline <= offered || !raft.is_leader() {
+            return;
+        }
+        if let Err(error) = raft.trigger().transfer_leader(*voter).await {
+            warn!(%error, "leadership is not handed over");
+            return;
+        }
+        let retry_at = (offered + HANDOVER_RETRY).min(deadline);
+        let taken = async {
+            while raft.is_leader() {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if timeout_at(retry_at, taken).await.is_ok() {
+            info!(to = voter, "leadership handed over");
+            return;
+        }
+        sleep_until(retry_at).await;
+    }
+}
+
+/// Whether this node campaigns when it hears no leader. It votes for others in any case.
+pub(crate) fn stand(raft: &Raft, stands: bool) {
+    raft.runtime_config().elect(stands);
+}
