@@ -9,7 +9,8 @@ use openraft::{
     errors::{InitializeError, RaftError},
 };
 use synckairos_raft_store::{
-    AppliedEvent, Closed, Identity, OpenError, Opened, Options, Store, raft_types::PeerNode,
+    Applied, AppliedEvent, Closed, Identity, LogStore, OpenError, Opened, Options, StateStore,
+    Store, raft_types::PeerNode, snapshot_file::SnapshotInbox,
 };
 use tokio::{
     net::TcpListener,
@@ -176,8 +177,7 @@ struct Node {
 impl Node {
     async fn start(config: Config) -> Result<Self, NodeError> {
         let engine = config.raft.to_engine(&config.cluster.id)?;
-        let data_dir = config.node.data_dir.clone();
-        let disk = Disk::open(&data_dir, &config.disk)?;
+        let disk = Disk::open(&config.node.data_dir, &config.disk)?;
         // Ports first: a second process on the same ports must not touch the data.
         let Ports { listener, endpoint, certificate_expires } = bind(&config).await?;
         let (metrics, clock) = (Metrics::new(), ClusterClock::default());
@@ -186,16 +186,9 @@ impl Node {
 
         let mut tasks = JoinSet::new();
         // Before Raft: it applies again what the state has lost, and waits while nobody listens.
-        let hub_clock = clock.clone();
-        let now = Arc::new(move || hub_clock.estimate());
-        let (hub, hub_task) = Hub::new(changes, now, metrics.clone());
-        tasks.spawn(hub_task);
-
+        let hub = start_hub(changes, &clock, &metrics, &mut tasks);
         let peers = Peers::new(endpoint.clone(), clock.clone());
-        let network = Network::new(peers.clone());
-        let raft = Raft::new(config.node.id, engine.into(), network, log.clone(), state)
-            .await
-            .map_err(|error| NodeError::Raft(error.to_string()))?;
+        let raft = start_engine(&config, engine, &peers, (log.clone(), state)).await?;
         let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
         let parts = sessions::Parts {
             raft: raft.clone(),
@@ -210,39 +203,24 @@ impl Node {
         };
         let sessions = Sessions::start(parts, &mut tasks);
         let (tell_outdated, outdated) = watch::channel(None);
-        let reporter = Reporter {
+        let parts = Parts {
             raft: raft.clone(),
+            sessions: sessions.clone(),
             applied,
-            sessions: sessions.clone(),
-            clock: clock.clone(),
-            disk: disk.clone(),
-            certificate_expires,
-        };
-        let survey = Survey::new(reporter.clone(), peers.clone(), config.cluster.id.parse()?);
-        let keeper = disk::Keeper {
-            disk: disk.clone(),
-            raft: raft.clone(),
-            clock: clock.clone(),
-            survey: survey.clone(),
-            metrics: metrics.clone(),
-        };
-        tasks.spawn(disk::run(keeper));
-        let service = PeerService {
-            raft: raft.clone(),
-            sessions: sessions.clone(),
             clock: clock.clone(),
             peers: peers.clone(),
-            inbox,
-            outdated: tell_outdated,
             disk,
-            reporter,
+            metrics: metrics.clone(),
+            certificate_expires,
+            outdated: tell_outdated,
         };
+        let (survey, service) = parts.watch(&config, inbox, &mut tasks)?;
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
-        let sampled = (metrics.clone(), sessions.clone(), clock.clone());
-        tasks.spawn(telemetry::sampler::run(sampled.0, sampled.1, sampled.2, log));
+        let sampler =
+            telemetry::sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log);
+        tasks.spawn(sampler);
         found_cluster(&raft, &config).await?;
 
-        let (limits, settings) = (Limits::new(&config.http), config.http.clone());
         let state = AppState {
             sessions: sessions.clone(),
             survey,
@@ -250,8 +228,8 @@ impl Node {
             hub,
             replays: Replays::default(),
             metrics,
-            limits,
-            settings,
+            limits: Limits::new(&config.http),
+            settings: config.http.clone(),
         };
         let http = tokio::spawn(http::serve(listener, state, stopping.clone()));
         info!(node = config.node.id, cluster = config.cluster.id, http = %config.http.listen,
@@ -267,7 +245,7 @@ impl Node {
             http,
             fatal,
             outdated,
-            data_dir,
+            data_dir: config.node.data_dir,
             closed,
         })
     }
@@ -290,6 +268,74 @@ impl Node {
                 NodeError::Outdated(reason.clone().unwrap_or_default())
             }
         }
+    }
+}
+
+async fn start_engine(
+    config: &Config,
+    engine: openraft::Config,
+    peers: &Peers,
+    (log, state): (LogStore, StateStore),
+) -> Result<Raft, NodeError> {
+    let network = Network::new(peers.clone());
+    let raft = Raft::new(config.node.id, engine.into(), network, log, state).await;
+    raft.map_err(|error| NodeError::Raft(error.to_string()))
+}
+
+fn start_hub(
+    changes: mpsc::Receiver<AppliedEvent>,
+    clock: &ClusterClock,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+) -> Hub {
+    let clock = clock.clone();
+    let (hub, task) = Hub::new(changes, Arc::new(move || clock.estimate()), metrics.clone());
+    tasks.spawn(task);
+    hub
+}
+
+/// What peers and operators ask about.
+struct Parts {
+    raft: Raft,
+    sessions: Sessions,
+    applied: Applied,
+    clock: ClusterClock,
+    peers: Peers,
+    disk: Disk,
+    metrics: Metrics,
+    certificate_expires: SystemTime,
+    outdated: watch::Sender<Option<String>>,
+}
+
+impl Parts {
+    /// Starts to watch the disk; what knows how the cluster is, and what answers peers.
+    fn watch(
+        self,
+        config: &Config,
+        inbox: SnapshotInbox,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(Survey, PeerService), NodeError> {
+        let Self { raft, sessions, applied, clock, peers, disk, metrics, .. } = self;
+        let reporter = Reporter {
+            raft: raft.clone(),
+            applied,
+            sessions: sessions.clone(),
+            clock: clock.clone(),
+            disk: disk.clone(),
+            certificate_expires: self.certificate_expires,
+        };
+        let survey = Survey::new(reporter.clone(), peers.clone(), config.cluster.id.parse()?);
+        let keeper = disk::Keeper {
+            disk: disk.clone(),
+            raft: raft.clone(),
+            clock: clock.clone(),
+            survey: survey.clone(),
+            metrics,
+        };
+        tasks.spawn(disk::run(keeper));
+        let outdated = self.outdated;
+        let service = PeerService { raft, sessions, clock, peers, inbox, outdated, disk, reporter };
+        Ok((survey, service))
     }
 }
 

@@ -84,12 +84,12 @@ pub enum Command {
     /// Commands of sessions that take effect together or not at all; 1 to
     /// [`crate::limits::ATOMIC_COMMANDS_MAX`].
     Atomic {
-        commands: Vec<Command>,
+        commands: Vec<Self>,
     },
     /// Takes effect once for its key; later ones with the same key get the first answer.
     Once {
         key: RequestKey,
-        command: Box<Command>,
+        command: Box<Self>,
     },
     /// From `from` until the stamp nobody could act. Sessions that asked for it are not charged.
     Outage {
@@ -162,11 +162,11 @@ pub enum Intent {
     },
     /// All or nothing; of sessions only.
     Atomic {
-        intents: Vec<Intent>,
+        intents: Vec<Self>,
     },
     Once {
         key: RequestKey,
-        intent: Box<Intent>,
+        intent: Box<Self>,
     },
 }
 

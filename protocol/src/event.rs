@@ -37,7 +37,7 @@ pub enum Answer {
         more: bool,
     },
     /// One for each command of an atomic batch, in order.
-    Batch(Vec<Answer>),
+    Batch(Vec<Self>),
     /// It took effect, and there is nothing to tell.
     Done,
     /// A node was let in under this id, in place of another where its token said so.

@@ -36,7 +36,7 @@ pub enum Reject {
     BrokenRule { session: SessionId, rule: String },
     /// Nothing of the batch took effect.
     #[error("command {index} of the batch was refused: {reject}")]
-    InBatch { index: u32, reject: Box<Reject> },
+    InBatch { index: u32, reject: Box<Self> },
     #[error("idempotency key {key:?} was used for another request; use a new key for each request")]
     KeyReused { key: String },
     #[error(

@@ -44,13 +44,16 @@ pub(super) enum Heard {
     Nothing(String),
 }
 
+/// The last status, and when it was asked for.
+type Surveyed = (Instant, Arc<ClusterStatus>);
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Survey {
     reporter: Reporter,
     peers: Peers,
     cluster: ClusterId,
-    last: Arc<Mutex<Option<(Instant, Arc<ClusterStatus>)>>>,
+    last: Arc<Mutex<Option<Surveyed>>>,
 }
 
 impl Survey {

@@ -293,7 +293,8 @@ mod tests {
 
     #[test]
     fn health_is_how_many_more_may_fail() {
-        let table: [(&[u64], &[u64], Health, u64, View); 9] = [
+        type Case<'a> = (&'a [u64], &'a [u64], Health, u64, View);
+        let table: [Case<'_>; 9] = [
             (&[1], &[1], Health::Degraded, 0, View::Cluster),
             (&[1, 2, 3], &[1, 2, 3], Health::Healthy, 1, View::Cluster),
             (&[1, 2, 3], &[1, 3], Health::Degraded, 0, View::Cluster),

@@ -173,7 +173,7 @@ pub(crate) enum AppRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum AppReply {
     /// Over version 1 of the protocol.
-    Propose(Result<AnswerV1, Refusal>),
+    Propose(Result<Box<AnswerV1>, Refusal>),
     ReadIndex(Result<ReadIndex, Refusal>),
     /// To [`AppRequest::Propose`], from version 2 on.
     Answered(Result<Answer, Refusal>),
@@ -205,7 +205,7 @@ impl AppReply {
         }
         let known = |answer: Answer| {
             // Whoever speaks version 1 can ask for nothing that is answered otherwise.
-            AnswerV1::of(&answer).ok_or(Refusal::LeadershipLost)
+            AnswerV1::of(&answer).map(Box::new).ok_or(Refusal::LeadershipLost)
         };
         Self::Propose(answer.and_then(known))
     }

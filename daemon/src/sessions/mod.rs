@@ -154,7 +154,7 @@ impl Sessions {
                     };
                     match self.ask(node, &address, request, deadline).await {
                         Ok(AppReply::Answered(result)) => result,
-                        Ok(AppReply::Propose(result)) => result.map(Answer::from),
+                        Ok(AppReply::Propose(result)) => result.map(|answer| (*answer).into()),
                         Ok(AppReply::ReadIndex(_) | AppReply::Report(_)) => {
                             Err(Refusal::LeadershipLost)
                         }

@@ -48,11 +48,14 @@ struct TrailerV1 {
 /// What a row holds.
 #[derive(Debug)]
 pub(crate) enum ReadRow {
-    Session(Session),
+    Session(Box<Session>),
     /// With its number.
     Answered(u64, Record),
     Update(StoredUpdate),
 }
+
+/// A row and its stored form.
+pub(crate) type StoredRow = (ReadRow, Vec<u8>);
 
 /// Where a row stands among all rows. The derived order is the one that they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,7 +188,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next rows, each with its stored form; `None` after the last, when all is checked.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<(ReadRow, Vec<u8>)>>, SnapshotError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<StoredRow>>, SnapshotError> {
         if self.ended {
             return Ok(None);
         }
@@ -218,7 +221,7 @@ impl<R: Read> Reader<R> {
             let session = rows::decode_session(row).map_err(damaged)?;
             self.sessions += 1;
             let place = Place::Session(session.id.to_key());
-            Ok((ReadRow::Session(session), place))
+            Ok((ReadRow::Session(Box::new(session)), place))
         } else if kind == Some(Kind::AnsweredRow as u8) {
             let record = rows::decode_record(row).map_err(damaged)?;
             let number = self.header.answered_first + self.answered;

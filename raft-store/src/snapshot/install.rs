@@ -57,7 +57,7 @@ fn fill(
         db.import_rows(&rows)?;
         for (row, _) in rows {
             match row {
-                ReadRow::Session(session) => sessions.push(session),
+                ReadRow::Session(session) => sessions.push(*session),
                 ReadRow::Answered(_, record) => records.push(record),
                 ReadRow::Update(_) => {}
             }

@@ -29,7 +29,11 @@ use super::{
     rows::{self, StoredUpdate},
     view::View,
 };
-use crate::{layout::Layout, rocks, snapshot::format::ReadRow};
+use crate::{
+    layout::Layout,
+    rocks,
+    snapshot::format::{ReadRow, StoredRow},
+};
 
 pub(super) const META_KEY: &[u8] = b"meta";
 pub(super) const ROSTER_KEY: &[u8] = b"roster";
@@ -258,7 +262,7 @@ impl StateDb {
         }
     }
 
-    pub(crate) fn import_rows(&self, rows: &[(ReadRow, Vec<u8>)]) -> Result<(), rocksdb::Error> {
+    pub(crate) fn import_rows(&self, rows: &[StoredRow]) -> Result<(), rocksdb::Error> {
         let sessions = rocks::family(&self.db, rocks::SESSIONS);
         let answered = rocks::family(&self.db, rocks::ANSWERED);
         let updates = rocks::family(&self.db, rocks::UPDATES);
