@@ -94,10 +94,7 @@ pub(crate) enum NodeError {
          acknowledged is on the disk", data_dir.display()
     )]
     DiskFull { data_dir: PathBuf, reason: String },
-    #[error(
-        "{damage} (this is node {node}: `synckairos cluster replace {node}`, where another node \
-         runs, prints how its replacement joins)"
-    )]
+    #[error("{damage} (this is node {node})")]
     Damaged { node: u64, damage: OpenError },
     #[error("the node did not stop within {0} s; what it had acknowledged is on disk")]
     Stop(u64),

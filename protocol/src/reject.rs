@@ -39,16 +39,11 @@ pub enum Reject {
     InBatch { index: u32, reject: Box<Self> },
     #[error("idempotency key {key:?} was used for another request; use a new key for each request")]
     KeyReused { key: String },
-    #[error(
-        "this needs format level {needed} and the cluster is at {level}; upgrade all nodes, then \
-         run `synckairos cluster upgrade finalize`"
-    )]
+    #[error("this needs format level {needed} and the cluster is at {level}")]
     LevelTooLow { needed: u16, level: u16 },
-    #[error(
-        "the join token is not known, or was used already; make a new one with `synckairos cluster token create`"
-    )]
+    #[error("the join token is not known, or was used already; ask for a new one")]
     TokenUnknown,
-    #[error("the join token expired; make a new one with `synckairos cluster token create`")]
+    #[error("the join token expired; ask for a new one")]
     TokenExpired,
     #[error(
         "there are {max} join tokens that have not expired, which is the limit; wait or use one"

@@ -222,8 +222,7 @@ fn warnings(own: &NodeReportV1, heard: &BTreeMap<u64, Heard>, view: View) -> Vec
             .push(format!("the nodes run versions {}; finish the upgrade", versions.join(" and ")));
     } else if reports(heard).all(|report| report.level < report.level_newest) {
         warnings.push(format!(
-            "the cluster is at format level {} and all nodes that answered understand {}; run \
-             `synckairos cluster upgrade finalize`",
+            "the cluster is at format level {} and all nodes that answered understand {}",
             own.level, own.level_newest
         ));
     }

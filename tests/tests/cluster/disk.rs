@@ -260,7 +260,7 @@ async fn a_flipped_byte_in_a_log_is_noticed_and_the_node_says_how_to_replace_it(
     damaged.start();
     assert_eq!(damaged.await_end().await.code(), Some(65));
     let line = damaged.last_log_line();
-    let command = format!("synckairos cluster replace {}", damaged.id);
+    let command = format!("this is node {}", damaged.id);
     for words in ["do not repair it", &command] {
         assert!(line.contains(words), "{words:?} in {line:?}");
     }
