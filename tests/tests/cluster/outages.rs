@@ -10,6 +10,7 @@ use synckairos_tests::{
     cluster::{Cluster, Plan},
     http::Http,
     sessions::{instant, new_session, number, session_id, text, with},
+    socket::Socket,
     timeline::{as_f64, milliseconds},
     wait::{PATIENCE, eventually, holds, throughout},
 };
@@ -96,13 +97,15 @@ async fn a_lost_majority_is_charged_or_credited_as_the_session_asked() {
     // These run out while nobody could act.
     let (short, _) = running(&survivor.http, 2_500, None).await;
     let (saved, saved_before) = running(&survivor.http, 2_500, Some("freeze")).await;
-    let mut socket = survivor.watch(&frozen).await;
 
     let outage = without(&cluster, &lost, Duration::from_secs(4)).await;
     let (after, credited_ms) = credited(&survivor.http, &frozen, &frozen_before, outage).await;
     for (id, before) in [(&charged, &charged_before), (&plain, &plain_before)] {
         assert_eq!(&survivor.http.state(id).await, before);
     }
+    // Sockets were told that this node is out of touch; whoever comes back misses nothing.
+    let version = number(&frozen_before["version"]);
+    let mut socket = Socket::resume(survivor.address, &frozen, version).await;
     let update = socket.expect("STATE_UPDATE").await;
     let cause = &update["cause"];
     assert_eq!(cause["type"], "outage_credited", "{update}");
