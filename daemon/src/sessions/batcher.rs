@@ -24,7 +24,7 @@ use synckairos_raft_store::{
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::refusal::Refusal;
+use super::{outages::InTouch, refusal::Refusal};
 use crate::{
     raft::{Raft, clock::ClusterClock},
     telemetry::metrics::Metrics,
@@ -56,6 +56,7 @@ struct Shared {
     done: CancellationToken,
     applied: Applied,
     clock: ClusterClock,
+    in_touch: Arc<InTouch>,
     metrics: Metrics,
 }
 
@@ -65,10 +66,15 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    pub(crate) fn new(applied: Applied, clock: ClusterClock, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        applied: Applied,
+        clock: ClusterClock,
+        in_touch: Arc<InTouch>,
+        metrics: Metrics,
+    ) -> Self {
         let queue = Mutex::new(Queue::default());
         let (arrived, done) = (Notify::new(), CancellationToken::new());
-        let shared = Shared { queue, arrived, done, applied, clock, metrics };
+        let shared = Shared { queue, arrived, done, applied, clock, in_touch, metrics };
         Self { shared: Arc::new(shared) }
     }
 
@@ -93,13 +99,6 @@ impl Batcher {
         Ok(answer)
     }
 
-    /// As [`Batcher::push_command`], where the answer says nothing.
-    pub(super) fn tell(&self, command: Command) -> Result<(), Refusal> {
-        self.enqueue(&mut self.lock(), command, None)?;
-        self.shared.arrived.notify_one();
-        Ok(())
-    }
-
     fn enqueue(
         &self,
         queue: &mut Queue,
@@ -117,6 +116,10 @@ impl Batcher {
         }
         let now = self.shared.clock.leading().ok_or(Refusal::NoLeader)?;
         let stamp = now.max(queue.last_stamp);
+        // Another node may lead by now, and what this one has to say first is not said.
+        if reply.is_some() && self.shared.in_touch.is_lost(stamp) {
+            return Err(Refusal::NoLeader);
+        }
         queue.last_stamp = stamp;
         queue.waiting.push(Waiting { command: Stamped { stamp, command }, reply });
         Ok(())
@@ -157,11 +160,6 @@ impl Batcher {
     /// Waits until everything that was taken has been answered, once closed.
     pub(crate) async fn idle(&self) {
         self.shared.done.cancelled().await;
-    }
-
-    /// The largest stamp given so far.
-    pub(super) fn last_stamp(&self) -> Stamp {
-        self.lock().last_stamp
     }
 
     pub(crate) fn leads(&self) -> bool {

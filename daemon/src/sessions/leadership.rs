@@ -1,8 +1,8 @@
 //! What happens when this node comes to lead, and when it ceases to.
 //!
 //! A leader takes commands only when it has applied everything that was committed before its term
-//! and its clock runs on from the latest time that anybody can have seen. The first of them says
-//! how long nobody could act.
+//! and its clock runs on from the latest time that anybody can have seen. One that had no word of
+//! a majority for too long is treated as if it had just been elected.
 
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ use super::{Sessions, outages, refusal::Refusal};
 
 /// How often a fresh leader asks again for its majority.
 const CONFIRM_RETRY: Duration = Duration::from_millis(50);
+/// One question to the majority is given up after this long.
+const CONFIRM_MAX: Duration = Duration::from_millis(500);
+/// How often a leader looks whether its majority still answers.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(sessions: Sessions, log: LogStore) {
     let shared = &sessions.shared;
@@ -30,15 +34,18 @@ pub(super) async fn run(sessions: Sessions, log: LogStore) {
             let metrics = changes.borrow_watched();
             (metrics.vote.leader_id.term, metrics.state.is_leader())
         };
+        if leads && led_term == Some(term) && !outages::is_in_touch(&sessions) {
+            info!(term, "no majority answers");
+            led_term = None;
+        }
         if leads && led_term != Some(term) {
             shared.batcher.refuse_all(&Refusal::NoLeader);
-            let confirmed = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_ok();
-            if confirmed {
+            let confirming = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+            if matches!(timeout(CONFIRM_MAX, confirming).await, Ok(Ok(_))) {
                 let last_stamp = log.last_stamp();
                 shared.clock.lead(last_stamp);
-                let first = first_commands(&sessions);
-                let outage = outages::before_this_term(&sessions, last_stamp);
-                shared.batcher.open(first.into_iter().chain(outage));
+                let outage = outages::before_all(&sessions, last_stamp);
+                shared.batcher.open(first_commands(&sessions).into_iter().chain(outage));
                 led_term = Some(term);
                 info!(term, "leading");
             }
@@ -47,14 +54,13 @@ pub(super) async fn run(sessions: Sessions, log: LogStore) {
             shared.batcher.refuse_all(&Refusal::NoLeader);
             info!(term, "not leading any more");
         }
-        let unconfirmed = leads && led_term != Some(term);
+        let recheck = if led_term == Some(term) { LOOK_EVERY } else { CONFIRM_RETRY };
         let changed = async {
-            if unconfirmed {
-                let _ = timeout(CONFIRM_RETRY, changes.changed()).await;
-                true
-            } else {
-                changes.changed().await.is_ok()
+            if !leads {
+                return changes.changed().await.is_ok();
             }
+            // Whether or not anything has changed, the leader looks again.
+            timeout(recheck, changes.changed()).await.map_or(true, |changed| changed.is_ok())
         };
         tokio::select! {
             open = changed => if !open { return },

@@ -89,7 +89,7 @@ struct Shared {
     disk: Disk,
     batcher: Batcher,
     reads: ReadGate,
-    in_touch: InTouch,
+    in_touch: Arc<InTouch>,
     metrics: Metrics,
     settings: SessionSettings,
     staleness: watch::Receiver<Option<Stamp>>,
@@ -106,8 +106,10 @@ enum Leader {
 impl Sessions {
     /// The handle; its tasks are spawned on `tasks` and end when `parts.stopping` is cancelled.
     pub(crate) fn start(parts: Parts, tasks: &mut JoinSet<()>) -> Self {
-        let metrics = parts.metrics;
-        let batcher = Batcher::new(parts.applied.clone(), parts.clock.clone(), metrics.clone());
+        let (metrics, silence_max) = (parts.metrics, trusted_silence(&parts.raft));
+        let in_touch = Arc::new(InTouch::new(silence_max));
+        let (applied, clock) = (parts.applied.clone(), parts.clock.clone());
+        let batcher = Batcher::new(applied, clock, Arc::clone(&in_touch), metrics.clone());
         let reads = ReadGate::new();
         let (touch, staleness) = watch::channel(None);
         let shared = Arc::new(Shared {
@@ -118,7 +120,7 @@ impl Sessions {
             disk: parts.disk,
             batcher,
             reads,
-            in_touch: InTouch::default(),
+            in_touch,
             metrics,
             settings: parts.settings,
             staleness,
@@ -341,12 +343,7 @@ impl Sessions {
             Leader::Other(..) => Some(self.shared.clock.silence()),
             Leader::Unknown => None,
         };
-        span.filter(|span| self.trusted() < *span)
-    }
-
-    /// How long a silence may be before nobody counts on whoever is silent.
-    fn trusted(&self) -> Duration {
-        Duration::from_millis(self.shared.raft.config().election_timeout_max.saturating_mul(2))
+        span.filter(|span| trusted_silence(&self.shared.raft) < *span)
     }
 
     fn leader(&self) -> Leader {
@@ -365,4 +362,9 @@ impl Sessions {
     fn now(&self) -> Option<Stamp> {
         self.shared.clock.leading()
     }
+}
+
+/// How long a silence may be before nobody counts on whoever is silent.
+fn trusted_silence(raft: &Raft) -> Duration {
+    Duration::from_millis(raft.config().election_timeout_max.saturating_mul(2))
 }

@@ -31,8 +31,7 @@ pub(super) async fn run(sessions: Sessions) {
 
 /// Proposes what is due at `now`; how long until something else can be.
 async fn settle_due(sessions: &Sessions, now: Stamp) -> Duration {
-    // First, so that no clock runs out in a span that it is not charged for.
-    if !outages::look(sessions, now) {
+    if !outages::clocks_may_run_out(sessions) {
         return IDLE_MAX;
     }
     let shared = &sessions.shared;
@@ -45,6 +44,8 @@ async fn settle_due(sessions: &Sessions, now: Stamp) -> Duration {
     } else if shared.applied.longest_idle().is_some_and(|since| since.after(retention) < now) {
         let idle_before = now.before(retention);
         Some(Command::Sweep { idle_before, sessions_max: limits::TICK_SESSIONS_MAX })
+    } else if outages::wants_beat(sessions, now) {
+        Some(Command::Beat)
     } else {
         None
     };
