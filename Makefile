@@ -27,6 +27,7 @@ run: build ## Run a three-node cluster on this machine until Ctrl-C
 
 .PHONY: test
 test: deps ## Run all tests
+	./.ci/first-release "$(TARGET_DIR)"
 	$(CARGO) build --workspace --locked
 	$(CARGO) test --workspace --locked --no-fail-fast
 

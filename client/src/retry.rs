@@ -68,6 +68,10 @@ const fn is_of_machine(kind: Kind) -> bool {
         | Kind::FormatLevelTooLow
         | Kind::TokenInvalid
         | Kind::NodeNotFound
+        | Kind::TooFewVoters
+        | Kind::ChangeUnderWay
+        | Kind::NodesUnheard
+        | Kind::NotTransferred
         | Kind::RateLimitExceeded
         | Kind::Internal
         | Kind::NoLeader
@@ -107,6 +111,10 @@ fn after_refusal(kind: Kind, retry_after: Option<Duration>) -> Next {
         | Kind::FormatLevelTooLow
         | Kind::TokenInvalid
         | Kind::NodeNotFound
+        | Kind::TooFewVoters
+        | Kind::ChangeUnderWay
+        | Kind::NodesUnheard
+        | Kind::NotTransferred
         | Kind::PushUnavailable => Next::GiveUp,
     }
 }

@@ -3,12 +3,14 @@
 //! `node` puts the parts together; `http` and `push` are what clients see; `sessions` proposes and
 //! reads; `raft` and `pki` are how nodes talk; `cli` is what people type.
 
+mod admin;
 mod admission;
 pub mod cli;
 mod config;
 mod disk;
 mod health;
 mod http;
+mod members;
 mod node;
 mod pki;
 mod push;

@@ -1,136 +1,51 @@
 //! One node: what it is made of, in which order it starts, and how it stops.
 
+mod error;
 mod stop;
+mod watch;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
 
 use openraft::{
     async_runtime::WatchReceiver,
     errors::{InitializeError, RaftError},
 };
 use synckairos_raft_store::{
-    Applied, AppliedEvent, Closed, Identity, LogStore, OpenError, Opened, Options, StateStore,
-    Store, raft_types::PeerNode, snapshot_file::SnapshotInbox,
+    AppliedEvent, Closed, Identity, LogStore, Opened, Options, StateStore, Store,
+    raft_types::PeerNode,
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{mpsc, watch as channel},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
+    admin::{self, AdminState},
     admission::Limits,
     config::Config,
-    disk::{self, Disk, DiskError},
-    health::{Survey, report::Reporter},
+    disk::{self, Disk},
     http::{self, AppState},
     pki::{
-        NodeName, NotAClusterId, PkiError,
+        NodeName,
         identity::{IdentityFiles, PeerIdentity},
     },
     push::{Hub, Replays},
     raft::{
-        Raft,
-        clock::ClusterClock,
-        endpoint::{BindError, PeerEndpoint},
-        listener::{self, PeerService},
-        network::Network,
-        peers::Peers,
-        settings::RaftSettingsError,
+        Raft, clock::ClusterClock, endpoint::PeerEndpoint, listener, network::Network, peers::Peers,
     },
     sessions::{self, Sessions},
     telemetry::{self, metrics::Metrics},
 };
+use watch::{Parts, Watched};
+
+pub(crate) use error::NodeError;
 
 /// Applied entries that may wait for the push hub before applying waits for it.
 const APPLIED_QUEUE_MAX: usize = 1_024;
-
-/// Whatever has no code of its own.
-const EXIT_FAILURE: u8 = 1;
-/// EX_DATAERR: starting again does not help, the node must be replaced.
-const EXIT_DATA_DAMAGED: u8 = 65;
-/// EX_IOERR: the disk is full or fails; once that is mended, starting again helps.
-const EXIT_DISK: u8 = 74;
-
-/// The node cannot start, or cannot go on. The message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NodeError {
-    #[error(transparent)]
-    ClusterId(#[from] NotAClusterId),
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    #[error(transparent)]
-    Open(OpenError),
-    #[error(transparent)]
-    Settings(#[from] RaftSettingsError),
-    #[error(
-        "cannot listen for clients on {address}: {source}; free the port or change http.listen"
-    )]
-    Http { address: SocketAddr, source: std::io::Error },
-    #[error(transparent)]
-    Peer(#[from] BindError),
-    #[error("the Raft engine does not start: {0}")]
-    Raft(String),
-    #[error("cannot listen for signals: {0}")]
-    Signals(std::io::Error),
-    #[error(
-        "the store failed: {0}; this node stops rather than go on from a state it cannot trust"
-    )]
-    Store(String),
-    #[error("the Raft engine failed: {0}; this node stops, start it again")]
-    Engine(String),
-    #[error(
-        "the leader sent what this version cannot read ({0}); install the version that the other \
-         nodes run"
-    )]
-    Outdated(String),
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    #[error(
-        "the disk of {} is full: {reason}; make room there, then start the node again: what it \
-         acknowledged is on the disk", data_dir.display()
-    )]
-    DiskFull { data_dir: PathBuf, reason: String },
-    #[error("{damage} (this is node {node})")]
-    Damaged { node: u64, damage: OpenError },
-    #[error("the node did not stop within {0} s; what it had acknowledged is on disk")]
-    Stop(u64),
-}
-
-impl NodeError {
-    fn of_open(error: OpenError, config: &Config) -> Self {
-        let reason = error.to_string();
-        if disk::is_full(&reason) {
-            return Self::DiskFull { data_dir: config.node.data_dir.clone(), reason };
-        }
-        if error.is_damage() {
-            return Self::Damaged { node: config.node.id, damage: error };
-        }
-        Self::Open(error)
-    }
-
-    /// The code with which the process ends: those of sysexits.h where one fits.
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Damaged { .. } => EXIT_DATA_DAMAGED,
-            Self::Store(_) | Self::Disk(_) | Self::DiskFull { .. } => EXIT_DISK,
-            Self::ClusterId(_)
-            | Self::Pki(_)
-            | Self::Open(_)
-            | Self::Settings(_)
-            | Self::Http { .. }
-            | Self::Peer(_)
-            | Self::Raft(_)
-            | Self::Signals(_)
-            | Self::Engine(_)
-            | Self::Outdated(_)
-            | Self::Stop(_) => EXIT_FAILURE,
-        }
-    }
-}
 
 /// Runs a node until SIGTERM, SIGINT or a failure that it must not outlive.
 pub(crate) async fn run(config: Config) -> Result<(), NodeError> {
@@ -146,6 +61,11 @@ pub(crate) async fn run(config: Config) -> Result<(), NodeError> {
         Ok(()) => {
             info!("stopping");
             node.stop().await
+        }
+        Err(removed @ NodeError::Removed { .. }) => {
+            // Whoever waits for an answer still gets it.
+            node.stop().await?;
+            Err(removed)
         }
         Err(failure) => {
             error!(error = %failure, "ending at once");
@@ -165,8 +85,8 @@ struct Node {
     ended: CancellationToken,
     tasks: JoinSet<()>,
     http: tokio::task::JoinHandle<()>,
-    fatal: watch::Receiver<Option<String>>,
-    outdated: watch::Receiver<Option<String>>,
+    fatal: channel::Receiver<Option<String>>,
+    outdated: channel::Receiver<Option<String>>,
     data_dir: PathBuf,
     closed: Closed,
 }
@@ -199,7 +119,7 @@ impl Node {
             stopping: ended.clone(),
         };
         let sessions = Sessions::start(parts, &mut tasks);
-        let (tell_outdated, outdated) = watch::channel(None);
+        let (tell_outdated, outdated) = channel::channel(None);
         let parts = Parts {
             raft: raft.clone(),
             sessions: sessions.clone(),
@@ -210,8 +130,19 @@ impl Node {
             metrics: metrics.clone(),
             certificate_expires,
             outdated: tell_outdated,
+            ended: ended.clone(),
         };
-        let (survey, service) = parts.watch(&config, inbox, &mut tasks)?;
+        let Watched { survey, members, service } = parts.watch(&config, inbox, &mut tasks)?;
+        let operators = AdminState {
+            node: config.node.id,
+            cluster: config.cluster.id.parse()?,
+            survey: survey.clone(),
+            members,
+            pin: [0; 32],
+            can_admit: config.peer.ca_key.is_some(),
+        };
+        let door = admin::bind(&config.node.data_dir)?;
+        tasks.spawn(admin::serve(door, operators, stopping.clone()));
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
         let sampler =
             telemetry::sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log);
@@ -261,6 +192,9 @@ impl Node {
                 }
             }
             reason = engine_failure(&self.raft) => NodeError::Engine(reason),
+            () = self.peers.removed().noted() => {
+                NodeError::Removed { data_dir: self.data_dir.clone() }
+            }
             Ok(reason) = self.outdated.wait_for(Option::is_some) => {
                 NodeError::Outdated(reason.clone().unwrap_or_default())
             }
@@ -289,51 +223,6 @@ fn start_hub(
     let (hub, task) = Hub::new(changes, Arc::new(move || clock.estimate()), metrics.clone());
     tasks.spawn(task);
     hub
-}
-
-/// What peers and operators ask about.
-struct Parts {
-    raft: Raft,
-    sessions: Sessions,
-    applied: Applied,
-    clock: ClusterClock,
-    peers: Peers,
-    disk: Disk,
-    metrics: Metrics,
-    certificate_expires: SystemTime,
-    outdated: watch::Sender<Option<String>>,
-}
-
-impl Parts {
-    /// Starts to watch the disk; what knows how the cluster is, and what answers peers.
-    fn watch(
-        self,
-        config: &Config,
-        inbox: SnapshotInbox,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<(Survey, PeerService), NodeError> {
-        let Self { raft, sessions, applied, clock, peers, disk, metrics, .. } = self;
-        let reporter = Reporter {
-            raft: raft.clone(),
-            applied,
-            sessions: sessions.clone(),
-            clock: clock.clone(),
-            disk: disk.clone(),
-            certificate_expires: self.certificate_expires,
-        };
-        let survey = Survey::new(reporter.clone(), peers.clone(), config.cluster.id.parse()?);
-        let keeper = disk::Keeper {
-            disk: disk.clone(),
-            raft: raft.clone(),
-            clock: clock.clone(),
-            survey: survey.clone(),
-            metrics,
-        };
-        tasks.spawn(disk::run(keeper));
-        let outdated = self.outdated;
-        let service = PeerService { raft, sessions, clock, peers, inbox, outdated, disk, reporter };
-        Ok((survey, service))
-    }
 }
 
 /// Waits until the engine has ended by itself.

@@ -32,9 +32,12 @@ pub enum Kind {
     UpdateRow = 11,
     RosterRow = 12,
     BackupManifest = 13,
+    JoinToken = 14,
     PeerHello = 16,
     PeerRequest = 17,
     PeerReply = 18,
+    JoinRequest = 19,
+    JoinReply = 20,
 }
 
 /// A stored or received unit could not be read.

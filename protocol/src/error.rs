@@ -90,6 +90,14 @@ kinds! {
     TokenInvalid              "TOKEN_INVALID"            "TOKEN_INVALID"             403 Never None;
     /// No such node in the cluster.
     NodeNotFound              "NODE_NOT_FOUND"           "NODE_NOT_FOUND"            404 Never None;
+    /// What would be left of the voters could not go on, or could spare nobody.
+    TooFewVoters              "TOO_FEW_VOTERS"           "TOO_FEW_VOTERS"            409 Never None;
+    /// Another change of members is not done yet.
+    ChangeUnderWay            "CHANGE_UNDER_WAY"         "CHANGE_UNDER_WAY"          409 Retry None;
+    /// Not every node said which format level it understands.
+    NodesUnheard              "NODES_UNHEARD"            "NODES_UNHEARD"             409 Retry None;
+    /// No other node leads than before.
+    NotTransferred            "NOT_TRANSFERRED"          "NOT_TRANSFERRED"           503 Retry None;
     RateLimitExceeded         "RATE_LIMIT_EXCEEDED"      "RATE_LIMIT_EXCEEDED"       429 Retry None;
     /// A bug, or a state that nobody foresaw. The cause is in the node's log.
     Internal                  "INTERNAL_ERROR"           "INTERNAL_ERROR"            500 Retry Unknown;

@@ -79,6 +79,11 @@ impl Roster {
         self.admitted.get(&node)
     }
 
+    /// All nodes that joined by token and are still there, or have not come yet.
+    pub fn all_admitted(&self) -> impl Iterator<Item = (&u64, &Admission)> {
+        self.admitted.iter()
+    }
+
     pub(crate) fn create_token(
         &mut self,
         id: TokenId,

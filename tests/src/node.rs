@@ -12,6 +12,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::{
+    binary,
     http::Http,
     process::{self, Process},
     small_disk::SmallDisk,
@@ -34,6 +35,8 @@ pub struct Node {
     pub directory: PathBuf,
     pub http: Http,
     environment: Vec<(String, String)>,
+    /// Another version of the program than the one under test.
+    program: Mutex<Option<PathBuf>>,
     process: Mutex<Option<Process>>,
     disk: Mutex<Option<Arc<SmallDisk>>>,
 }
@@ -63,8 +66,8 @@ impl Node {
         environment: Vec<(String, String)>,
     ) -> Self {
         let http = Http::new(address);
-        let (process, disk) = (Mutex::default(), Mutex::default());
-        Self { id, address, peer, directory, http, environment, process, disk }
+        let (program, process, disk) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { id, address, peer, directory, http, environment, program, process, disk }
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -85,6 +88,19 @@ impl Node {
         disk
     }
 
+    /// From its next start on it is this program; `None` is the one under test.
+    pub fn run_with(&self, program: Option<PathBuf>) {
+        *self.program() = program;
+    }
+
+    fn is_other_program(&self) -> bool {
+        self.program().is_some()
+    }
+
+    fn program(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// # Panics
     /// Where it runs already.
     pub fn start(&self) {
@@ -95,10 +111,15 @@ impl Node {
         let log = self.log_file();
         let mut command = match &*self.disk() {
             Some(disk) => disk.command(arguments, &log),
-            None => process::command(arguments, &log),
+            None => {
+                let program = self.program().clone().unwrap_or_else(binary::path);
+                process::command_of(&program, arguments, &log)
+            }
         };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.env("SYNCKAIROS_TEST_CLOCK", self.clock_file());
+        if !self.is_other_program() {
+            command.env("SYNCKAIROS_TEST_CLOCK", self.clock_file());
+        }
         *process = Some(Process::start(command));
     }
 

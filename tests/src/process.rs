@@ -39,7 +39,19 @@ pub struct Process {
 /// # Panics
 /// Where the log cannot be opened.
 pub fn command<'a>(arguments: impl IntoIterator<Item = &'a str>, log: &Path) -> Command {
-    let mut command = Command::new(binary::path());
+    command_of(&binary::path(), arguments, log)
+}
+
+/// As [`command`], of another program.
+///
+/// # Panics
+/// Where the log cannot be opened.
+pub fn command_of<'a>(
+    program: &Path,
+    arguments: impl IntoIterator<Item = &'a str>,
+    log: &Path,
+) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments);
     outfit(&mut command, log);
     command

@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 mod dev;
 mod exit;
+mod operator;
 mod serve;
 mod tls;
 

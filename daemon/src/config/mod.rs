@@ -73,6 +73,7 @@ pub(crate) struct PeerConfig {
     pub(crate) certificate: PathBuf,
     /// This node's private key, PEM. Required.
     pub(crate) key: PathBuf,
+    pub(crate) ca_key: Option<PathBuf>,
 }
 
 impl Default for PeerConfig {
@@ -82,6 +83,7 @@ impl Default for PeerConfig {
             ca: PathBuf::new(),
             certificate: PathBuf::new(),
             key: PathBuf::new(),
+            ca_key: None,
         }
     }
 }

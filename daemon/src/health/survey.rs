@@ -97,6 +97,24 @@ impl Survey {
         able.into_iter().map(|(_, node)| node).collect()
     }
 
+    /// Ids and peer addresses of the members, as this node knows them.
+    pub(crate) fn members(&self) -> Vec<(u64, String)> {
+        let members = self.reporter.report().membership.members;
+        members.into_iter().map(|member| (member.node, member.peer)).collect()
+    }
+
+    /// The newest format level that each member understands; `None` where it did not answer.
+    pub(crate) async fn understood(&self) -> BTreeMap<u64, Option<u16>> {
+        let own = self.reporter.report();
+        let heard = self.ask_all(&own).await;
+        let members = &verdict::newest_membership(&own, &heard).members;
+        let level_of = |node: u64| match heard.get(&node) {
+            Some(Heard::Report { report, .. }) => Some(report.level_newest),
+            Some(Heard::Nothing(_)) | None => None,
+        };
+        members.iter().map(|member| (member.node, level_of(member.node))).collect()
+    }
+
     async fn ask_all(&self, own: &NodeReportV1) -> BTreeMap<u64, Heard> {
         let ourselves = Heard::Report {
             report: Box::new(own.clone()),

@@ -53,6 +53,21 @@ pub(crate) async fn hand_over(raft: &Raft, voters: &[u64]) {
     }
 }
 
+/// Who leads instead of this node, once somebody does; `None` where nobody does within a while.
+pub(crate) async fn successor(raft: &Raft) -> Option<u64> {
+    let deadline = Instant::now() + HANDOVER_WITHIN;
+    let mut metrics = raft.server_metrics();
+    loop {
+        let leader = metrics.borrow_watched().current_leader;
+        if let Some(leader) = leader.filter(|leader| leader != raft.node_id()) {
+            return Some(leader);
+        }
+        if !matches!(timeout_at(deadline, metrics.changed()).await, Ok(Ok(()))) {
+            return None;
+        }
+    }
+}
+
 /// Whether this node campaigns when it hears no leader. It votes for others in any case.
 pub(crate) fn stand(raft: &Raft, stands: bool) {
     raft.runtime_config().elect(stands);

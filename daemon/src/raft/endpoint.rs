@@ -9,8 +9,8 @@ use std::{
 };
 
 use quinn::{
-    ClientConfig, Connection, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
-    IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint,
+    EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls_pki_types::CertificateDer;
@@ -59,6 +59,8 @@ pub(crate) enum Close {
     Forgotten = 6,
     /// A stream broke that the connection cannot be without.
     Broken = 7,
+    /// The peer was removed from the cluster.
+    Removed = 8,
 }
 
 impl Close {
@@ -67,6 +69,12 @@ impl Close {
         if connection.close_reason().is_none() {
             connection.close(VarInt::from_u32(self as u32), reason.as_bytes());
         }
+    }
+
+    /// Did the other end close the connection for this reason?
+    pub(crate) fn is_why(self, error: &ConnectionError) -> bool {
+        let ConnectionError::ApplicationClosed(close) = error else { return false };
+        close.error_code == VarInt::from_u32(self as u32)
     }
 }
 

@@ -12,11 +12,12 @@ use tokio::{
 };
 
 use super::{
-    connection::PeerConnection,
+    connection::{DialError, PeerConnection},
     endpoint::{Close, PeerEndpoint},
     messages::{AppReply, AppRequest},
     peers::CallError,
 };
+use crate::members::removal::Removed;
 
 /// Before the second attempt; doubled for each one after.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -41,6 +42,8 @@ pub(crate) struct Link {
     state: watch::Sender<State>,
     /// Who wants to know which version of the protocol the peer speaks.
     met: Box<dyn Fn(u64, u16) + Send + Sync>,
+    /// Told where the peer says that this node was removed.
+    removed: Removed,
     /// The failure that was logged last: the same one is not logged again.
     logged: Mutex<Option<String>>,
 }
@@ -67,10 +70,12 @@ impl Link {
         node: u64,
         address: String,
         met: impl Fn(u64, u16) + Send + Sync + 'static,
+        removed: Removed,
     ) -> Arc<Self> {
         let (state, _) = watch::channel(State::Idle);
         let met = Box::new(met);
-        Arc::new(Self { node, address, endpoint, state, met, logged: Mutex::new(None) })
+        let logged = Mutex::new(None);
+        Arc::new(Self { node, address, endpoint, state, met, removed, logged })
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -165,7 +170,14 @@ impl Link {
         let connection = match PeerConnection::dial(&self.endpoint, self.node, &self.address).await
         {
             Ok(connection) => Arc::new(connection),
-            Err(error) => return self.failed(error.to_string()),
+            Err(error) => {
+                if let DialError::Handshake(reason) = &error
+                    && Close::Removed.is_why(reason)
+                {
+                    self.removed.note();
+                }
+                return self.failed(error.to_string());
+            }
         };
         (self.met)(self.node, connection.protocol);
         let ended = connection.closed();
@@ -185,6 +197,9 @@ impl Link {
         tracing::info!(node = self.node, %remote, again = said.is_some(), "connected to peer");
         let reason = ended.await;
         tracing::info!(node = self.node, %remote, %reason, "connection to peer ended");
+        if Close::Removed.is_why(&reason) {
+            self.removed.note();
+        }
         if since.elapsed() < STABLE {
             return self.down(failures_before, reason.to_string());
         }

@@ -9,7 +9,11 @@ use std::{
 
 use quinn::{Connection, Incoming, RecvStream, SendStream};
 use synckairos_raft_store::snapshot_file::SnapshotInbox;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{interval, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -22,7 +26,13 @@ use super::{
     peers::Peers,
     service::{ServeError, Service},
 };
-use crate::{disk::Disk, health::report::Reporter, pki::ClusterId, sessions::Sessions};
+use crate::{
+    disk::Disk,
+    health::report::Reporter,
+    members::{Members, removal},
+    pki::ClusterId,
+    sessions::Sessions,
+};
 
 /// Handshake and hello together.
 const ADMIT_MAX: Duration = Duration::from_secs(2);
@@ -32,6 +42,10 @@ const CONNECTIONS_MAX: usize = 64;
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Refusals that are remembered so that each is logged once.
 const REFUSALS_LOGGED_MAX: usize = 256;
+
+/// How often a connection is looked at, whether its node is still a member.
+const RETIRED_LOOK_EVERY: Duration = Duration::from_millis(250);
+const REMOVED: &str = "the node was removed from the cluster";
 
 /// Those who answer peers.
 pub(crate) struct PeerService {
@@ -45,6 +59,7 @@ pub(crate) struct PeerService {
     pub(crate) outdated: watch::Sender<Option<String>>,
     pub(crate) disk: Disk,
     pub(crate) reporter: Reporter,
+    pub(crate) members: Members,
 }
 
 /// A connection that was not let in.
@@ -134,6 +149,10 @@ impl Door {
             }
         };
         let peer = guest.node;
+        if self.is_retired(peer) {
+            Close::Removed.connection(&connection, REMOVED);
+            return;
+        }
         tracing::info!(node = peer, %remote, "a peer connected");
         self.service.handles.peers.revive(peer, guest.newest);
         self.replace(peer, &connection);
@@ -159,9 +178,17 @@ impl Door {
     async fn serve_streams(&self, connection: &Connection, guest: Guest) {
         let peer = guest.node;
         let mut streams = JoinSet::new();
+        let mut looks = interval(RETIRED_LOOK_EVERY);
         loop {
             let stream = tokio::select! {
                 () = self.stop.cancelled() => break,
+                _ = looks.tick() => {
+                    if self.is_retired(peer) {
+                        Close::Removed.connection(connection, REMOVED);
+                        break;
+                    }
+                    continue;
+                }
                 Some(_) = streams.join_next() => continue,
                 stream = connection.accept_bi() => stream,
             };
@@ -181,6 +208,10 @@ impl Door {
         }
         while self.stop.is_cancelled() && streams.join_next().await.is_some() {}
         Close::Stopping.connection(connection, "the node is stopping");
+    }
+
+    fn is_retired(&self, peer: u64) -> bool {
+        removal::is_retired(&self.service.handles.reporter.applied, peer)
     }
 
     fn is_news(&self, remote: IpAddr, refused: &Refused) -> bool {

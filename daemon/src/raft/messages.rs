@@ -14,6 +14,7 @@ use synckairos_raft_store::{
 use super::frames::Frame;
 use crate::{
     health::report::NodeReportV1,
+    members::requests::{OperatorAnswer, OperatorRefusal, OperatorRequest},
     sessions::refusal::{ReadIndex, Refusal},
 };
 
@@ -167,6 +168,8 @@ pub(crate) enum AppRequest {
     ReadIndex,
     /// What the node says of itself.
     Report,
+    /// What an operator, or a node that joins, asks of the leader.
+    Operate(OperatorRequest),
 }
 
 /// Numbers are frozen: append only.
@@ -178,6 +181,7 @@ pub(crate) enum AppReply {
     /// To [`AppRequest::Propose`], from version 2 on.
     Answered(Result<Answer, Refusal>),
     Report(Box<NodeReportV1>),
+    Operated(Result<OperatorAnswer, OperatorRefusal>),
 }
 
 impl AppRequest {
@@ -191,8 +195,10 @@ impl AppRequest {
                 Ok(Self::Propose { intent: intent.at_level(protocol)?, request_id })
             }
             Self::ReadIndex => Ok(Self::ReadIndex),
-            Self::Report if protocol < 2 => Err(Reject::LevelTooLow { needed: 2, level: protocol }),
-            Self::Report => Ok(Self::Report),
+            Self::Report | Self::Operate(_) if protocol < 2 => {
+                Err(Reject::LevelTooLow { needed: 2, level: protocol })
+            }
+            Self::Report | Self::Operate(_) => Ok(self),
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod frames;
 mod host_time;
 pub(crate) mod link;
 pub(crate) mod listener;
+pub(crate) mod membership;
 pub(crate) mod messages;
 pub(crate) mod network;
 pub(crate) mod peers;

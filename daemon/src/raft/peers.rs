@@ -15,6 +15,7 @@ use super::{
     link::Link,
     messages::{AppReply, AppRequest},
 };
+use crate::members::removal::Removed;
 
 /// A call has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,12 +39,15 @@ struct Inner {
     links: Mutex<HashMap<u64, Arc<Link>>>,
     /// The version of the peer protocol that each node spoke last.
     protocols: Arc<Mutex<HashMap<u64, u16>>>,
+    /// Has a peer said that this node was removed?
+    removed: Removed,
 }
 
 impl Peers {
     pub(crate) fn new(endpoint: PeerEndpoint, clock: ClusterClock) -> Self {
         let (links, protocols) = (Mutex::default(), Arc::default());
-        Self(Arc::new(Inner { endpoint, clock, links, protocols }))
+        let removed = Removed::new();
+        Self(Arc::new(Inner { endpoint, clock, links, protocols, removed }))
     }
 
     /// Asks `node`, which is at `place`, and waits for its reply at most `deadline`.
@@ -72,7 +76,8 @@ impl Peers {
         }
         let protocols = self.0.protocols.clone();
         let met = move |node, protocol| note(&protocols, node, protocol);
-        let link = Link::new(self.0.endpoint.clone(), node, place.peer.clone(), met);
+        let (endpoint, removed) = (self.0.endpoint.clone(), self.0.removed.clone());
+        let link = Link::new(endpoint, node, place.peer.clone(), met, removed);
         let old = links.insert(node, link.clone());
         drop(links);
         if let Some(old) = old {
@@ -93,6 +98,22 @@ impl Peers {
         if let Some(link) = self.links().get(&node) {
             link.revive();
         }
+    }
+
+    /// Closes the connections to the nodes that are `gone` for good.
+    pub(crate) fn forget(&self, gone: impl Fn(u64) -> bool) {
+        self.links().retain(|node, link| {
+            let stays = !gone(*node);
+            if !stays {
+                link.close(Close::Removed, "the node was removed from the cluster");
+            }
+            stays
+        });
+    }
+
+    /// Has this node been removed from the cluster?
+    pub(crate) fn removed(&self) -> &Removed {
+        &self.0.removed
     }
 
     /// Closes the connections to all peers. Calls that wait end with an error.

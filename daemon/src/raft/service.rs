@@ -26,6 +26,7 @@ use super::{
 use crate::{
     disk::Room,
     health::report::Reporter,
+    members::Members,
     sessions::{Sessions, refusal::Refusal},
 };
 
@@ -125,13 +126,17 @@ impl Service {
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         Priority::App.set(&stream.0);
-        let (sessions, reporter) = (&self.handles.sessions, &self.handles.reporter);
-        let answer = |request| answer_app(sessions.clone(), reporter.clone(), protocol, request);
+        let PeerService { sessions, reporter, members, .. } = &self.handles;
+        let answer = |request| {
+            let askable = (sessions.clone(), reporter.clone(), members.clone());
+            answer_app(askable, protocol, request)
+        };
         let busy = move |request: &AppRequest| match request {
             AppRequest::Propose { .. } => AppReply::answered(Err(Refusal::Overloaded), protocol),
             AppRequest::ReadIndex | AppRequest::Report => {
                 AppReply::ReadIndex(Err(Refusal::Overloaded))
             }
+            AppRequest::Operate(_) => AppReply::Operated(Err(Refusal::Overloaded.into())),
         };
         Ok(serve_calls(stream, stop, answer, busy).await?)
     }
@@ -249,8 +254,7 @@ impl Service {
 }
 
 async fn answer_app(
-    sessions: Sessions,
-    reporter: Reporter,
+    (sessions, reporter, members): (Sessions, Reporter, Members),
     protocol: u16,
     request: AppRequest,
 ) -> AppReply {
@@ -261,6 +265,7 @@ async fn answer_app(
         }
         AppRequest::ReadIndex => AppReply::ReadIndex(sessions.read_index_here().await),
         AppRequest::Report => AppReply::Report(Box::new(reporter.report())),
+        AppRequest::Operate(request) => AppReply::Operated(members.here(request).await),
     }
 }
 

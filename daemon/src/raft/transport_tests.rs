@@ -29,7 +29,10 @@ use super::{
     },
     peers::CallError,
 };
-use crate::sessions::refusal::{ReadIndex, Refusal};
+use crate::{
+    members::removal::Removed,
+    sessions::refusal::{ReadIndex, Refusal},
+};
 use harness::{Cluster, Relay, Server, vote_of, within};
 
 fn read_index(index: u64) -> AppReply {
@@ -144,7 +147,7 @@ async fn replies_come_when_they_are_ready() {
         }
         .boxed()
     });
-    let link = Link::new(cluster.bind(2), 1, server.address.clone(), |_, _| ());
+    let link = Link::new(cluster.bind(2), 1, server.address.clone(), |_, _| (), Removed::new());
     let connection = within(link.connected(soon())).await.unwrap();
     let first = connection.app.call(AppRequest::ReadIndex, soon());
     let mut first = std::pin::pin!(first);
@@ -168,14 +171,15 @@ async fn nobody_at_the_address_means_not_sent_and_soon() {
     // A socket that nobody reads: the port is certainly not a node's.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    let link = Link::new(cluster.bind(1), 2, address, |_, _| ());
+    let link = Link::new(cluster.bind(1), 2, address, |_, _| (), Removed::new());
     let began = Instant::now();
     let call = link.call(AppRequest::ReadIndex, began + Duration::from_secs(60));
     assert!(matches!(within(call).await, Err(CallError::NotSent(_))));
     // The next one does not even wait for that.
     let call = link.call(AppRequest::ReadIndex, Instant::now() + Duration::from_secs(60));
     assert!(matches!(within(call).await, Err(CallError::NotSent(_))));
-    let nowhere = Link::new(cluster.bind(3), 2, String::from("127.0.0.1"), |_, _| ());
+    let nowhere =
+        Link::new(cluster.bind(3), 2, String::from("127.0.0.1"), |_, _| (), Removed::new());
     let call = nowhere.call(AppRequest::ReadIndex, soon());
     assert!(matches!(within(call).await, Err(CallError::NotSent(_))));
 }
@@ -189,7 +193,7 @@ async fn a_peer_that_dies_in_a_call_leaves_its_outcome_unknown() {
         signal.notify_one();
         future::pending().boxed()
     });
-    let link = Link::new(cluster.bind(2), 1, server.address.clone(), |_, _| ());
+    let link = Link::new(cluster.bind(2), 1, server.address.clone(), |_, _| (), Removed::new());
     let calling = tokio::spawn({
         let (link, reached) = (link.clone(), reached.clone());
         async move {
@@ -210,8 +214,8 @@ async fn a_hung_peer_holds_up_nobody_else() {
     let hung = Server::start(cluster.bind(1), |_| future::pending().boxed());
     let well = Server::start(cluster.bind(2), |_| future::ready(read_index(5)).boxed());
     let client = cluster.bind(3);
-    let to_hung = Link::new(client.clone(), 1, hung.address.clone(), |_, _| ());
-    let to_well = Link::new(client, 2, well.address.clone(), |_, _| ());
+    let to_hung = Link::new(client.clone(), 1, hung.address.clone(), |_, _| (), Removed::new());
+    let to_well = Link::new(client, 2, well.address.clone(), |_, _| (), Removed::new());
     within(to_hung.connected(soon())).await.unwrap();
     let waiting = to_hung.call(AppRequest::ReadIndex, Instant::now() + Duration::from_millis(300));
     let (waited, answered) =
@@ -224,7 +228,7 @@ async fn a_hung_peer_holds_up_nobody_else() {
 async fn a_peer_that_comes_back_is_found_again() {
     let cluster = Cluster::new();
     let server = Server::start(cluster.bind(1), |_| future::ready(read_index(1)).boxed());
-    let link = Link::new(cluster.bind(2), 1, server.address.clone(), |_, _| ());
+    let link = Link::new(cluster.bind(2), 1, server.address.clone(), |_, _| (), Removed::new());
     assert_eq!(within(link.call(AppRequest::ReadIndex, soon())).await, Ok(read_index(1)));
     let address = server.endpoint.local_address().unwrap();
     server.stop().await;
@@ -337,6 +341,6 @@ async fn refusals_travel_as_they_are() {
     let refusal = AppReply::ReadIndex(Err(Refusal::LeadershipLost));
     let sent = refusal.clone();
     let server = Server::start(cluster.bind(1), move |_| future::ready(sent.clone()).boxed());
-    let link = Link::new(cluster.bind(2), 1, server.address.clone(), |_, _| ());
+    let link = Link::new(cluster.bind(2), 1, server.address.clone(), |_, _| (), Removed::new());
     assert_eq!(within(link.call(AppRequest::ReadIndex, soon())).await, Ok(refusal));
 }

@@ -16,11 +16,15 @@ use std::{sync::Arc, time::Duration};
 
 use openraft::async_runtime::WatchReceiver;
 use synckairos_protocol::{
-    command::Intent, event::Answer, ids::SessionId, session::Session, time::Stamp,
+    command::{Command, Intent},
+    event::Answer,
+    ids::SessionId,
+    session::Session,
+    time::Stamp,
 };
 use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -97,7 +101,7 @@ struct Shared {
 }
 
 /// Who leads, as far as this node knows.
-enum Leader {
+pub(crate) enum Leader {
     This,
     Other(u64, PeerNode),
     Unknown,
@@ -157,9 +161,9 @@ impl Sessions {
                     match self.ask(node, &address, request, deadline).await {
                         Ok(AppReply::Answered(result)) => result,
                         Ok(AppReply::Propose(result)) => result.map(|answer| (*answer).into()),
-                        Ok(AppReply::ReadIndex(_) | AppReply::Report(_)) => {
-                            Err(Refusal::LeadershipLost)
-                        }
+                        Ok(
+                            AppReply::ReadIndex(_) | AppReply::Report(_) | AppReply::Operated(_),
+                        ) => Err(Refusal::LeadershipLost),
                         Err(refusal) => Err(refusal),
                     }
                 }
@@ -277,6 +281,32 @@ impl Sessions {
             return Err(Refusal::Storage);
         }
         let answer = self.shared.batcher.push(intent)?;
+        self.await_answer(answer, deadline).await
+    }
+
+    /// Commits a command that no client can ask for; as the leader only.
+    ///
+    /// # Errors
+    /// [`Refusal`] says whether it may have taken effect.
+    pub(crate) async fn command_here(&self, command: Command) -> Result<Answer, Refusal> {
+        let deadline = Instant::now() + self.shared.settings.request_timeout();
+        if self.shared.disk.room() != Room::Enough {
+            return Err(Refusal::Storage);
+        }
+        let answer = self.shared.batcher.push_command(command)?;
+        self.await_answer(answer, deadline).await
+    }
+
+    /// Does this node lead, and take commands?
+    pub(crate) fn leads(&self) -> bool {
+        self.shared.batcher.leads()
+    }
+
+    async fn await_answer(
+        &self,
+        answer: oneshot::Receiver<Result<Answer, Refusal>>,
+        deadline: Instant,
+    ) -> Result<Answer, Refusal> {
         match timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,
             // The batcher ended with the command in its hands.
@@ -286,7 +316,10 @@ impl Sessions {
     }
 
     /// Asks the leader, for as long as this node takes it for the leader.
-    async fn ask(
+    ///
+    /// # Errors
+    /// [`Refusal`] says whether the request may have had an effect.
+    pub(crate) async fn ask(
         &self,
         node: u64,
         address: &PeerNode,
@@ -321,7 +354,7 @@ impl Sessions {
     }
 
     /// Waits until who leads may have changed, or fails at the deadline.
-    async fn await_leader(&self, deadline: Instant) -> Result<(), Refusal> {
+    pub(crate) async fn await_leader(&self, deadline: Instant) -> Result<(), Refusal> {
         if deadline <= Instant::now() {
             return Err(Refusal::NoLeader);
         }
@@ -346,7 +379,7 @@ impl Sessions {
         span.filter(|span| trusted_silence(&self.shared.raft) < *span)
     }
 
-    fn leader(&self) -> Leader {
+    pub(crate) fn leader(&self) -> Leader {
         let receiver = self.shared.raft.server_metrics();
         let metrics = receiver.borrow_watched();
         let Some(id) = metrics.current_leader else { return Leader::Unknown };
@@ -359,7 +392,8 @@ impl Sessions {
         }
     }
 
-    fn now(&self) -> Option<Stamp> {
+    /// Cluster time, while this node leads.
+    pub(crate) fn now(&self) -> Option<Stamp> {
         self.shared.clock.leading()
     }
 }

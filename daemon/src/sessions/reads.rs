@@ -84,9 +84,13 @@ async fn confirm_once(sessions: &Sessions) -> Result<ReadIndex, Refusal> {
             match sessions.ask(node, &address, AppRequest::ReadIndex, deadline).await {
                 Ok(AppReply::ReadIndex(result)) => result,
                 // A read that timed out has no effect and may be tried again.
-                Ok(AppReply::Propose(_) | AppReply::Answered(_) | AppReply::Report(_)) | Err(_) => {
-                    Err(Refusal::NoLeader)
-                }
+                Ok(
+                    AppReply::Propose(_)
+                    | AppReply::Answered(_)
+                    | AppReply::Report(_)
+                    | AppReply::Operated(_),
+                )
+                | Err(_) => Err(Refusal::NoLeader),
             }
         }
         Leader::Unknown => Err(Refusal::NoLeader),

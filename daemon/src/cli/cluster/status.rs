@@ -6,6 +6,7 @@ use clap::ArgGroup;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
 use crate::{
+    admin,
     cli::{CliError, Output, dev, exit::EndsWith, print, print_json},
     config::{self, Flags},
     health::status::{ClusterStatus, Health, NodeDetails, NodeStatus, View},
@@ -14,7 +15,6 @@ use crate::{
 const DEFAULT_URL: &str = "http://127.0.0.1:3000";
 /// A node that waits for others that do not answer takes a second.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-const ADMIN_SOCKET: &str = "admin.sock";
 
 const EXIT_DEGRADED: u8 = 10;
 const EXIT_NO_QUORUM: u8 = 11;
@@ -67,7 +67,7 @@ impl Status {
             // Nodes for trying things out are many to a directory, and any of them will do.
             let ports = dev::running_ports(&dir);
             if ports.is_empty() {
-                return Ok(vec![Door::Socket(dir.join(ADMIN_SOCKET))]);
+                return Ok(vec![Door::Socket(dir.join(admin::SOCKET))]);
             }
             return Ok(ports
                 .into_iter()

@@ -178,7 +178,13 @@ impl Layout {
         Ok(NodeFile {
             node: NodeConfig { id, data_dir: dir.join("data") },
             cluster: ClusterConfig { id: cluster_id, members: members.to_vec() },
-            peer: PeerConfig { listen, ca, certificate, key },
+            peer: PeerConfig {
+                listen,
+                ca,
+                certificate,
+                key,
+                ca_key: Some(self.dir.join(crate::pki::CA_KEY)),
+            },
             http: HttpFile { listen: listen.to_string() },
         })
     }

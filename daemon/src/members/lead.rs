@@ -1,0 +1,174 @@
+//! What the leader does for operators and for nodes that join.
+
+use std::collections::BTreeSet;
+
+use synckairos_protocol::{
+    command::Command, event::Answer, machine::LEVEL_OLDEST, reject::Reject, time::Millis,
+};
+use tracing::info;
+
+use super::{
+    Members, plan,
+    requests::{OperatorAnswer, OperatorRefusal, OperatorRequest},
+};
+use crate::{
+    raft::{
+        candidacy,
+        membership::{self, Change, NotChanged},
+    },
+    sessions::refusal::Refusal,
+};
+
+/// The members are known to all nodes from this format level on.
+const LEVEL_OF_MEMBERS: u16 = LEVEL_OLDEST + 1;
+
+impl Members {
+    /// Does what was asked, as the leader only.
+    ///
+    /// # Errors
+    /// [`Refusal::NoLeader`] where this node does not lead, or gave the leadership away because the
+    /// request concerns it: it is to be asked for again, at the next leader.
+    pub(crate) async fn here(
+        &self,
+        request: OperatorRequest,
+    ) -> Result<OperatorAnswer, OperatorRefusal> {
+        if !self.raft.is_leader() {
+            return Err(Refusal::NoLeader.into());
+        }
+        match request {
+            OperatorRequest::CreateToken { id, digest, ttl_ms, replaces } => {
+                let now = self.sessions.now().ok_or(Refusal::NoLeader)?;
+                let expires_at = now.after(Millis::new(ttl_ms));
+                let command = Command::CreateToken { id, digest, expires_at, replaces };
+                self.sessions.command_here(command).await?;
+                let members = self.survey.members();
+                Ok(OperatorAnswer::TokenCreated { expires_at, members })
+            }
+            OperatorRequest::Admit { token, digest, peer, http } => {
+                let command = Command::AdmitNode { token, digest, peer, http };
+                match self.sessions.command_here(command).await? {
+                    Answer::Admitted { node, replaces } => {
+                        info!(node, ?replaces, "a node was let in");
+                        Ok(OperatorAnswer::Admitted { node, replaces })
+                    }
+                    other => {
+                        tracing::error!(?other, "an admission was answered with something else");
+                        Err(Refusal::LeadershipLost.into())
+                    }
+                }
+            }
+            OperatorRequest::Remove { node, accept_no_spare } => {
+                self.remove(node, accept_no_spare).await
+            }
+            OperatorRequest::TransferLeader { to } => self.transfer(to).await,
+            OperatorRequest::StepDown { from } => self.step_down(from).await,
+            OperatorRequest::FinalizeUpgrade => self.finalize().await,
+        }
+    }
+
+    async fn remove(
+        &self,
+        node: u64,
+        accept_no_spare: bool,
+    ) -> Result<OperatorAnswer, OperatorRefusal> {
+        self.require_level()?;
+        let view = self.view();
+        if !view.members.contains(&node) {
+            let retired = self.applied.read(|machine| machine.roster().is_retired(node));
+            return if retired {
+                Ok(OperatorAnswer::Removed { voters: self.voters() })
+            } else {
+                Err(Reject::NodeUnknown { node }.into())
+            };
+        }
+        plan::may_remove(&view, node, accept_no_spare)?;
+        if node == view.leader {
+            return Err(self.give_way().await);
+        }
+        self.change(Change::Remove { node }).await?;
+        info!(node, "a node was removed");
+        Ok(OperatorAnswer::Removed { voters: self.voters() })
+    }
+
+    /// Has somebody else lead, because what is to be done concerns this node.
+    async fn give_way(&self) -> OperatorRefusal {
+        let able = self.survey.able_to_lead().await;
+        if able.is_empty() {
+            return OperatorRefusal::NobodyToLead;
+        }
+        candidacy::hand_over(&self.raft, &able).await;
+        Refusal::NoLeader.into()
+    }
+
+    async fn transfer(&self, to: u64) -> Result<OperatorAnswer, OperatorRefusal> {
+        if to == *self.raft.node_id() {
+            return Ok(OperatorAnswer::Led { leader: to });
+        }
+        let voters = self.voters();
+        if !voters.contains(&to) {
+            return Err(OperatorRefusal::NotAVoter { node: to, voters });
+        }
+        // From the offer on this node takes no commands, so it is made to nobody who must refuse.
+        if !self.survey.able_to_lead().await.contains(&to) {
+            return Err(OperatorRefusal::NotTakenOver { node: to });
+        }
+        candidacy::hand_over(&self.raft, &[to]).await;
+        self.await_other_leader().await
+    }
+
+    async fn step_down(&self, from: u64) -> Result<OperatorAnswer, OperatorRefusal> {
+        let leader = *self.raft.node_id();
+        if leader != from {
+            return Ok(OperatorAnswer::Led { leader });
+        }
+        let able = self.survey.able_to_lead().await;
+        if able.is_empty() {
+            return Err(OperatorRefusal::NobodyToLead);
+        }
+        candidacy::hand_over(&self.raft, &able).await;
+        self.await_other_leader().await
+    }
+
+    /// Who leads after this node.
+    async fn await_other_leader(&self) -> Result<OperatorAnswer, OperatorRefusal> {
+        let leader = candidacy::successor(&self.raft).await.ok_or(Refusal::LeadershipLost)?;
+        Ok(OperatorAnswer::Led { leader })
+    }
+
+    async fn finalize(&self) -> Result<OperatorAnswer, OperatorRefusal> {
+        let before = self.level();
+        let understood = self.survey.understood().await;
+        let unheard: BTreeSet<u64> =
+            understood.iter().filter(|(_, level)| level.is_none()).map(|(node, _)| *node).collect();
+        if !unheard.is_empty() {
+            return Err(OperatorRefusal::Unheard { nodes: unheard });
+        }
+        let level = understood.values().flatten().min().copied().unwrap_or(before).max(before);
+        if level != before {
+            self.sessions.command_here(Command::SetLevel { level }).await?;
+            info!(before, level, "the format level was raised");
+        }
+        Ok(OperatorAnswer::Level { before, now: level })
+    }
+
+    /// Commits one change of members.
+    pub(super) async fn change(&self, change: Change) -> Result<(), OperatorRefusal> {
+        let _one_at_a_time = self.changing.lock().await;
+        membership::change(&self.raft, change).await.map_err(|reason| match reason {
+            NotChanged::NotLeader => Refusal::NoLeader.into(),
+            NotChanged::UnderWay => OperatorRefusal::ChangeUnderWay,
+            NotChanged::UnknownNode(node) => Reject::NodeUnknown { node }.into(),
+            NotChanged::LeadershipLost => Refusal::LeadershipLost.into(),
+            NotChanged::TimedOut => Refusal::TimedOut.into(),
+        })
+    }
+
+    /// Below it nobody would remember whose id must not come back.
+    fn require_level(&self) -> Result<(), Reject> {
+        let level = self.level();
+        if level < LEVEL_OF_MEMBERS {
+            return Err(Reject::LevelTooLow { needed: LEVEL_OF_MEMBERS, level });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! A node that was removed learns of it, and ends; the others let it in no more.
+//!
+//! The entry that removes a node is not sent to it any more. So it may hear of it only from the
+//! others, when they close its connections.
+
+use std::time::Duration;
+
+use synckairos_raft_store::Applied;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::raft::peers::Peers;
+
+/// How often a node looks who was removed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Has this node been removed? Set once, by whoever learns of it first.
+#[derive(Clone, Debug)]
+pub(crate) struct Removed(watch::Sender<bool>);
+
+impl Removed {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    pub(crate) fn note(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits until this node has been removed.
+    pub(crate) async fn noted(&self) {
+        let mut removed = self.0.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = removed.wait_for(|removed| *removed).await;
+    }
+}
+
+/// Was `node` a member, and is none any more?
+pub(crate) fn is_retired(applied: &Applied, node: u64) -> bool {
+    applied.read(|machine| machine.roster().is_retired(node))
+}
+
+/// Gives up the ways to nodes that were removed, until `stopping` is cancelled.
+pub(crate) async fn run(own: u64, applied: Applied, peers: Peers, stopping: CancellationToken) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stopping.cancelled() => return,
+        }
+        if is_retired(&applied, own) {
+            peers.removed().note();
+        }
+        peers.forget(|node| is_retired(&applied, node));
+    }
+}
