@@ -67,7 +67,10 @@ pub(crate) enum NodeError {
          acknowledged is on the disk", data_dir.display()
     )]
     DiskFull { data_dir: PathBuf, reason: String },
-    #[error("{damage} (this is node {node})")]
+    #[error(
+        "{damage} (`synckairos cluster replace {node}` on a node that runs prints a token for the new \
+         one, and `synckairos cluster join TOKEN` makes it)"
+    )]
     Damaged { node: u64, damage: OpenError },
     #[error("the node did not stop within {0} s; what it had acknowledged is on disk")]
     Stop(u64),

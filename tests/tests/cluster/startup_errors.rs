@@ -170,7 +170,7 @@ async fn data_that_is_not_this_nodes() {
     refuses(node, &["newer version", "format 2"]).await;
 
     fs::write(&identity, &kept[..kept.len() / 2]).unwrap();
-    refuses_with(65, node, &["identity", "do not repair it", "this is node 1"]).await;
+    refuses_with(65, node, &["identity", "do not repair it", "cluster replace 1"]).await;
     fs::write(&identity, kept).unwrap();
     node.start();
     node.await_ready().await;
