@@ -30,7 +30,8 @@ use crate::{
     disk::{self, Disk},
     http::{self, AppState},
     pki::{
-        NodeName,
+        ClusterId, NodeName,
+        ca::ClusterCa,
         identity::{IdentityFiles, PeerIdentity},
     },
     push::{Hub, Replays},
@@ -38,7 +39,7 @@ use crate::{
         Raft, clock::ClusterClock, endpoint::PeerEndpoint, listener, network::Network, peers::Peers,
     },
     sessions::{self, Sessions},
-    telemetry::{self, metrics::Metrics},
+    telemetry::{metrics::Metrics, sampler},
 };
 use watch::{Parts, Watched};
 
@@ -96,7 +97,7 @@ impl Node {
         let engine = config.raft.to_engine(&config.cluster.id)?;
         let disk = Disk::open(&config.node.data_dir, &config.disk)?;
         // Ports first: a second process on the same ports must not touch the data.
-        let Ports { listener, endpoint, certificate_expires } = bind(&config).await?;
+        let Ports { listener, endpoint, certificate_expires, authority } = bind(&config).await?;
         let (metrics, clock) = (Metrics::new(), ClusterClock::default());
         let (sink, changes) = mpsc::channel(APPLIED_QUEUE_MAX);
         let Opened { log, state, applied, inbox, fatal, closed } = open_store(&config, sink)?;
@@ -120,6 +121,7 @@ impl Node {
         };
         let sessions = Sessions::start(parts, &mut tasks);
         let (tell_outdated, outdated) = channel::channel(None);
+        let pin = authority.as_ref().map(ClusterCa::pin);
         let parts = Parts {
             raft: raft.clone(),
             sessions: sessions.clone(),
@@ -129,24 +131,21 @@ impl Node {
             disk,
             metrics: metrics.clone(),
             certificate_expires,
+            authority,
             outdated: tell_outdated,
             ended: ended.clone(),
         };
         let Watched { survey, members, service } = parts.watch(&config, inbox, &mut tasks)?;
         let operators = AdminState {
-            node: config.node.id,
             cluster: config.cluster.id.parse()?,
             survey: survey.clone(),
             members,
-            pin: [0; 32],
-            can_admit: config.peer.ca_key.is_some(),
+            pin,
         };
         let door = admin::bind(&config.node.data_dir)?;
         tasks.spawn(admin::serve(door, operators, stopping.clone()));
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
-        let sampler =
-            telemetry::sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log);
-        tasks.spawn(sampler);
+        tasks.spawn(sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log));
         found_cluster(&raft, &config).await?;
 
         let state = AppState {
@@ -242,6 +241,8 @@ struct Ports {
     listener: TcpListener,
     endpoint: PeerEndpoint,
     certificate_expires: SystemTime,
+    /// Where this node may let others in.
+    authority: Option<ClusterCa>,
 }
 
 /// The two ports, after the certificates that the peer port needs have been checked.
@@ -254,11 +255,20 @@ async fn bind(config: &Config) -> Result<Ports, NodeError> {
     };
     let identity = PeerIdentity::load(&files, SystemTime::now())?;
     identity.require_name(name)?;
+    let authority = read_authority(config, name.cluster)?;
     let address = config.http.listen;
     let listener =
         TcpListener::bind(address).await.map_err(|source| NodeError::Http { address, source })?;
     let endpoint = PeerEndpoint::bind(config.peer.listen, &identity, &config.node.data_dir)?;
-    Ok(Ports { listener, endpoint, certificate_expires: identity.expires })
+    Ok(Ports { listener, endpoint, certificate_expires: identity.expires, authority })
+}
+
+/// The authority with its key, where this node holds that.
+fn read_authority(config: &Config, cluster: ClusterId) -> Result<Option<ClusterCa>, NodeError> {
+    let Some(key) = &config.peer.ca_key else { return Ok(None) };
+    let authority = ClusterCa::load_files(&config.peer.ca, key)?;
+    authority.require_cluster(cluster, &config.peer.ca)?;
+    Ok(Some(authority))
 }
 
 fn open_store(config: &Config, sink: mpsc::Sender<AppliedEvent>) -> Result<Opened, NodeError> {
@@ -282,6 +292,9 @@ async fn found_cluster(raft: &Raft, config: &Config) -> Result<(), NodeError> {
             (member.id, node)
         })
         .collect();
+    if members.is_empty() {
+        info!("this node founds no cluster: it waits for the leader of the one that it joined");
+    }
     if members.keys().next() != Some(&config.node.id) {
         return Ok(());
     }

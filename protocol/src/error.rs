@@ -133,7 +133,9 @@ impl From<&Reject> for Kind {
             Reject::InBatch { reject, .. } => Self::from(&**reject),
             Reject::KeyReused { .. } => Self::KeyReused,
             Reject::LevelTooLow { .. } => Self::FormatLevelTooLow,
-            Reject::TokenUnknown | Reject::TokenExpired => Self::TokenInvalid,
+            Reject::TokenUnknown | Reject::TokenExpired | Reject::TokenUsed { .. } => {
+                Self::TokenInvalid
+            }
             Reject::TooManyTokens { .. } => Self::CapacityExceeded,
             Reject::NodeUnknown { .. } => Self::NodeNotFound,
         }

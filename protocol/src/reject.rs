@@ -41,9 +41,12 @@ pub enum Reject {
     KeyReused { key: String },
     #[error("this needs format level {needed} and the cluster is at {level}")]
     LevelTooLow { needed: u16, level: u16 },
-    #[error("the join token is not known, or was used already; ask for a new one")]
+    #[error(
+        "the join token is not known: it was used or expired long ago, or is of another cluster; \
+         make a new one with `synckairos cluster token create`"
+    )]
     TokenUnknown,
-    #[error("the join token expired; ask for a new one")]
+    #[error("the join token expired; make a new one with `synckairos cluster token create`")]
     TokenExpired,
     #[error(
         "there are {max} join tokens that have not expired, which is the limit; wait or use one"
@@ -54,6 +57,11 @@ pub enum Reject {
     /// The edge lets no such command pass: another version of a node, or a bug, sent it.
     #[error("a command must hold that {rule}")]
     Malformed { rule: String },
+    #[error(
+        "the join token was used by node {node}; make a new one with `synckairos cluster token \
+         create`"
+    )]
+    TokenUsed { node: u64 },
 }
 
 /// What was asked of a session whose status does not allow it.

@@ -26,6 +26,17 @@ pub struct Admission {
     pub replaces: Option<u64>,
 }
 
+/// A token that let a node in. Kept until it expires, so that a node that did not get its answer
+/// can ask again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Used {
+    digest: [u8; 32],
+    expires_at: Stamp,
+    node: u64,
+    /// The node votes, so it got its answer.
+    done: bool,
+}
+
 /// Frozen as it is stored: a change is a new format.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roster {
@@ -38,6 +49,7 @@ pub struct Roster {
     retired: BTreeSet<u64>,
     tokens: BTreeMap<TokenId, Token>,
     admitted: BTreeMap<u64, Admission>,
+    used: BTreeMap<TokenId, Used>,
 }
 
 impl Roster {
@@ -48,10 +60,13 @@ impl Roster {
         Self { highest, members, ..Self::default() }
     }
 
-    /// The cluster has these members from now on.
-    pub(crate) fn note_members(&mut self, members: BTreeSet<u64>) {
+    /// The cluster has these members from now on, of whom these vote.
+    pub(crate) fn note_members(&mut self, members: BTreeSet<u64>, voters: &BTreeSet<u64>) {
         self.retired.extend(self.members.difference(&members));
         self.admitted.retain(|node, _| !self.retired.contains(node));
+        for used in self.used.values_mut() {
+            used.done |= voters.contains(&used.node);
+        }
         self.highest = self.highest.max(members.last().copied().unwrap_or(0));
         self.members = members;
     }
@@ -99,13 +114,17 @@ impl Roster {
         if limits::TOKENS_MAX <= self.tokens.len() {
             return Err(Reject::TooManyTokens { max: limits::TOKENS_MAX as u64 });
         }
+        self.used.remove(&id);
         self.tokens.insert(id, token);
         Ok(())
     }
 
-    /// Uses up the token; the id that the node gets, and whom it replaces.
-    pub(crate) fn admit(
-        &mut self,
+    /// What [`Roster::admit`] would say now.
+    ///
+    /// # Errors
+    /// The reason why nobody is let in.
+    pub fn would_admit(
+        &self,
         id: &TokenId,
         digest: &[u8; 32],
         (peer, http): (&str, &str),
@@ -116,22 +135,55 @@ impl Roster {
                 rule: String::from("addresses are at most 300 bytes"),
             });
         }
+        if let Some(used) = self.used.get(id).filter(|used| used.digest == *digest) {
+            let may_ask_again = !used.done && now < used.expires_at;
+            let same =
+                |admission: &&Admission| (&*admission.peer, &*admission.http) == (peer, http);
+            return match self.admitted.get(&used.node).filter(same) {
+                Some(admission) if may_ask_again => Ok((used.node, admission.replaces)),
+                _ => Err(Reject::TokenUsed { node: used.node }),
+            };
+        }
         let token = self.tokens.get(id).filter(|token| token.digest == *digest);
         let token = token.ok_or(Reject::TokenUnknown)?;
         if token.expires_at <= now {
             return Err(Reject::TokenExpired);
         }
-        let replaces = token.replaces;
-        if let Some(node) = replaces
+        if let Some(node) = token.replaces
             && !self.members.contains(&node)
         {
             return Err(Reject::NodeUnknown { node });
         }
-        self.tokens.remove(id);
-        self.highest += 1;
-        let (peer, http) = (peer.to_owned(), http.to_owned());
-        self.admitted.insert(self.highest, Admission { peer, http, replaces });
-        Ok((self.highest, replaces))
+        Ok((self.next_node(), token.replaces))
+    }
+
+    /// Uses up the token; the id that the node gets, and whom it replaces. The same node gets the
+    /// same answer again, until it votes or the token expires.
+    pub(crate) fn admit(
+        &mut self,
+        id: &TokenId,
+        digest: &[u8; 32],
+        (peer, http): (&str, &str),
+        now: Stamp,
+    ) -> Result<(u64, Option<u64>), Reject> {
+        let (node, replaces) = self.would_admit(id, digest, (peer, http), now)?;
+        if let Some(Token { digest, expires_at, .. }) = self.tokens.remove(id) {
+            self.highest = node;
+            let (peer, http) = (peer.to_owned(), http.to_owned());
+            self.admitted.insert(node, Admission { peer, http, replaces });
+            self.remember(*id, Used { digest, expires_at, node, done: false }, now);
+        }
+        Ok((node, replaces))
+    }
+
+    fn remember(&mut self, id: TokenId, used: Used, now: Stamp) {
+        self.used.retain(|_, used| now < used.expires_at);
+        if limits::TOKENS_MAX <= self.used.len() {
+            // Ids grow, so this is the one that has waited longest for somebody to ask again.
+            let oldest = self.used.iter().min_by_key(|(_, used)| used.node).map(|(id, _)| *id);
+            oldest.map(|oldest| self.used.remove(&oldest));
+        }
+        self.used.insert(id, used);
     }
 }
 
@@ -154,15 +206,70 @@ mod tests {
         let late = Stamp::from_unix_millis(2_000);
         assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, late), Err(Reject::TokenExpired));
         assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Err(Reject::TokenUnknown));
         assert_eq!(roster.admitted(4).unwrap().replaces, Some(2));
+        assert_eq!(roster.next_node(), 5);
+    }
+
+    /// The node of a token that was used, having lost the answer.
+    fn joined() -> Roster {
+        let mut roster = Roster::of_members([1, 2, 3]);
+        roster.create_token([9; 16], token(Some(2)), NOW).unwrap();
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
+        roster
+    }
+
+    #[test]
+    fn whoever_lost_its_answer_asks_again() {
+        let mut roster = joined();
+        let before = roster.clone();
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
+        assert_eq!(roster, before);
+        let used = Err(Reject::TokenUsed { node: 4 });
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], ("b:1", "a:2"), NOW), used);
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], ("a:1", "b:2"), NOW), used);
+        assert_eq!(roster.admit(&[9; 16], &[2; 32], PLACE, NOW), Err(Reject::TokenUnknown));
+        let late = Stamp::from_unix_millis(2_000);
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, late), used);
+        // Whom it replaces may have gone by then.
+        roster.note_members([1, 3, 4].into(), &[1, 3].into());
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
+    }
+
+    #[test]
+    fn nobody_gets_the_answer_of_a_node_that_votes_or_is_gone() {
+        let used = Err(Reject::TokenUsed { node: 4 });
+        let mut roster = joined();
+        roster.note_members([1, 2, 3, 4].into(), &[1, 2, 3, 4].into());
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), used);
+        let mut roster = joined();
+        roster.note_members([1, 2, 3, 4].into(), &[1, 2, 3].into());
+        roster.note_members([1, 2, 3].into(), &[1, 2, 3].into());
+        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), used);
+    }
+
+    #[test]
+    fn used_tokens_are_bounded_too() {
+        let mut roster = Roster::of_members([1]);
+        let id = |number: usize| (number as u128).to_be_bytes();
+        for number in 0..=limits::TOKENS_MAX {
+            roster.create_token(id(number), token(None), NOW).unwrap();
+            roster.admit(&id(number), &[1; 32], PLACE, NOW).unwrap();
+        }
+        assert_eq!(roster.used.len(), limits::TOKENS_MAX);
+        assert_eq!(roster.admit(&id(0), &[1; 32], PLACE, NOW), Err(Reject::TokenUnknown));
+        assert_eq!(roster.admit(&id(1), &[1; 32], PLACE, NOW), Ok((3, None)));
+        let late = Stamp::from_unix_millis(2_000);
+        let later = Token { expires_at: Stamp::from_unix_millis(9_000), ..token(None) };
+        roster.create_token([255; 16], later, late).unwrap();
+        roster.admit(&[255; 16], &[1; 32], PLACE, late).unwrap();
+        assert_eq!(roster.used.len(), 1);
     }
 
     #[test]
     fn ids_are_never_used_twice() {
         let mut roster = Roster::of_members([1, 2, 3]);
-        roster.note_members([1, 2, 3, 7].into());
-        roster.note_members([1, 2].into());
+        roster.note_members([1, 2, 3, 7].into(), &[1, 2, 3].into());
+        roster.note_members([1, 2].into(), &[1, 2].into());
         assert!(roster.is_retired(3) && roster.is_retired(7) && !roster.is_retired(2));
         assert_eq!(roster.next_node(), 8);
         roster.create_token([9; 16], token(None), NOW).unwrap();

@@ -7,6 +7,7 @@ pub mod chance;
 pub mod cluster;
 pub mod command_line;
 pub mod events;
+pub mod home;
 pub mod http;
 pub mod links;
 pub mod load;

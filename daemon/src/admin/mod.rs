@@ -37,14 +37,11 @@ const PATH_BYTES_MAX: usize = 107;
 /// What operators may reach.
 #[derive(Clone)]
 pub(crate) struct AdminState {
-    pub(crate) node: u64,
     pub(crate) cluster: ClusterId,
     pub(crate) survey: Survey,
     pub(crate) members: Members,
-    /// SHA-256 of the authority's certificate.
-    pub(crate) pin: [u8; 32],
-    /// Does this node hold the authority's key?
-    pub(crate) can_admit: bool,
+    /// Of the authority; absent where this node does not hold its key and can let nobody in.
+    pub(crate) pin: Option<[u8; 32]>,
 }
 
 /// The socket for operators could not be opened.

@@ -46,13 +46,13 @@ pub(super) async fn create(
         let message = format!("ttl_ms is {ttl_ms}; a token is good for 1 to {TTL_MAX_MS} ms");
         return problem(Kind::Validation, Problem::new(Kind::Validation, message));
     }
-    if !state.can_admit {
+    let Some(pin) = state.pin else {
         let message = "this node does not hold the authority's key (peer.ca_key), so it cannot \
                        issue certificates: use a node that does, or set up the new one by hand \
                        with `synckairos tls issue`";
         return problem(Kind::PermissionDenied, Problem::new(Kind::PermissionDenied, message));
-    }
-    let mut token = match JoinToken::new(state.cluster, state.pin, Vec::new(), 0) {
+    };
+    let mut token = match JoinToken::new(state.cluster, pin, Vec::new(), 0) {
         Ok(token) => token,
         Err(error) => return failed(&error),
     };

@@ -21,7 +21,10 @@ pub(crate) enum CheckError {
     NotAMember(u64),
     #[error("cluster.members has {0} nodes; a cluster is founded by 1, 3, 5 or 7")]
     MemberCount(usize),
-    #[error("{key} is not set; `synckairos tls issue` makes it")]
+    #[error(
+        "{key} is not set; `synckairos tls issue` makes it, and `synckairos cluster init` and \
+         `join` make all that a node needs"
+    )]
     NoFile { key: &'static str },
     #[error("{key} is {path}, which does not exist; check the path")]
     Missing { key: &'static str, path: PathBuf },
@@ -49,13 +52,22 @@ impl Config {
                 return Err(CheckError::Missing { key, path: path.clone() });
             }
         }
-        Ok(())
+        match &self.peer.ca_key {
+            Some(path) if !path.exists() => {
+                Err(CheckError::Missing { key: "peer.ca_key", path: path.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn check_cluster(&self) -> Result<(), CheckError> {
         let id = &self.cluster.id;
         if uuid::Uuid::parse_str(id).map_or(true, |parsed| parsed.to_string() != *id) {
             return Err(CheckError::ClusterId(id.clone()));
+        }
+        if self.cluster.members.is_empty() {
+            // It founds no cluster: it joined one, and is told who belongs to it.
+            return Ok(());
         }
         let mut ids = BTreeSet::new();
         // UDP and TCP: a node may have both under one number.
@@ -118,5 +130,40 @@ mod tests {
             |config| config.cluster.id = String::from("mine"),
             CheckError::ClusterId(String::from("mine")),
         );
+        refused(
+            |config| {
+                config.cluster.members.clear();
+                config.cluster.id = String::new();
+            },
+            CheckError::ClusterId(String::new()),
+        );
+    }
+
+    #[test]
+    fn a_node_that_joined_names_no_members() {
+        let mut config = three();
+        config.cluster.members.clear();
+        assert_eq!(config.check_cluster(), Ok(()));
+    }
+
+    #[test]
+    fn the_authoritys_key_is_there_where_it_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let mut config = three();
+        config.node.data_dir = directory.path().to_owned();
+        config.peer.ca = file("ca.crt");
+        config.peer.certificate = file("node.crt");
+        config.peer.key = file("node.key");
+        assert_eq!(config.check(), Ok(()));
+        config.peer.ca_key = Some(file("ca.key"));
+        assert_eq!(config.check(), Ok(()));
+        let path = directory.path().join("nowhere.key");
+        config.peer.ca_key = Some(path.clone());
+        assert_eq!(config.check(), Err(CheckError::Missing { key: "peer.ca_key", path }));
     }
 }

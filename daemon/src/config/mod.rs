@@ -1,9 +1,11 @@
 //! A node's configuration: defaults, then a TOML file, then the environment, then flags.
 //!
-//! Unknown keys are errors. `synckairos config show` prints the result and where each value came
+//! A data directory that is named without a file may have one in it, [`HOME_FILE`]. Unknown keys
+//! are errors. `synckairos config show` prints the result and where each value came
 //! from.
 
 mod check;
+pub(crate) mod file;
 pub(crate) mod show;
 mod sources;
 
@@ -17,6 +19,9 @@ use crate::{
 };
 
 pub(crate) use sources::{Flags, load, read};
+
+/// The configuration of the node whose data directory it lies in.
+pub(crate) const HOME_FILE: &str = "node.toml";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -47,7 +52,8 @@ pub(crate) struct NodeConfig {
 pub(crate) struct ClusterConfig {
     /// A UUID in lower case, as the certificates name it. Required.
     pub(crate) id: String,
-    /// The nodes that found the cluster, this one among them. Required.
+    /// The nodes that found the cluster, this one among them. Empty where this node joined a
+    /// cluster: it learns the members from the leader.
     pub(crate) members: Vec<MemberConfig>,
 }
 
@@ -73,6 +79,7 @@ pub(crate) struct PeerConfig {
     pub(crate) certificate: PathBuf,
     /// This node's private key, PEM. Required.
     pub(crate) key: PathBuf,
+    /// The authority's private key, PEM, where this node may let others in. Default none.
     pub(crate) ca_key: Option<PathBuf>,
 }
 

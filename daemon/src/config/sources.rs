@@ -10,7 +10,7 @@ use figment::{
 };
 use serde::Serialize;
 
-use super::{Config, check::CheckError};
+use super::{Config, HOME_FILE, check::CheckError};
 
 /// Environment variables of the form `SYNCKAIROS_HTTP__LISTEN`.
 const PREFIX: &str = "SYNCKAIROS_";
@@ -55,7 +55,8 @@ pub(crate) enum LoadError {
     Check(#[from] CheckError),
 }
 
-/// Reads and checks the configuration of a node.
+/// Reads and checks the configuration of a node. Without a `file`, that in the data directory
+/// counts.
 ///
 /// # Errors
 /// [`LoadError`], worded for the operator.
@@ -70,7 +71,9 @@ pub(crate) fn load(file: Option<&Path>, flags: &Flags) -> Result<Config, LoadErr
 /// # Errors
 /// [`LoadError`] where a source cannot be read.
 pub(crate) fn read(file: Option<&Path>, flags: &Flags) -> Result<(Config, Figment), LoadError> {
-    let figment = figment(file, flags)?;
+    let home_file = flags.data_dir.as_ref().map(|dir| dir.join(HOME_FILE));
+    let home_file = home_file.filter(|path| path.exists());
+    let figment = figment(file.or(home_file.as_deref()), flags)?;
     let config = figment.extract().map_err(|error| LoadError::Invalid(explain(&error)))?;
     Ok((config, figment))
 }
@@ -210,6 +213,23 @@ mod tests {
             let error = error_of(toml);
             assert!(error.contains(key) && error.contains(hint), "{toml}: {error}");
         }
+    }
+
+    #[test]
+    fn a_data_directory_may_have_its_configuration_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = Some(directory.path().to_owned());
+        let flags = Flags { data_dir, ..Flags::default() };
+        let node = |file: Option<&Path>| read(file, &flags).unwrap().0.node;
+        assert_eq!(node(None).id, 0);
+        std::fs::write(directory.path().join(HOME_FILE), "node.id = 7\nnode.data_dir = \"x\"")
+            .unwrap();
+        assert_eq!(node(None).id, 7);
+        assert_eq!(node(None).data_dir, directory.path(), "as the flag says");
+        let named = directory.path().join("named.toml");
+        std::fs::write(&named, "node.id = 8").unwrap();
+        assert_eq!(node(Some(&named)).id, 8);
+        assert_eq!(read(None, &Flags::default()).unwrap().0.node.id, 0);
     }
 
     #[test]

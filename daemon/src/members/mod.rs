@@ -5,6 +5,8 @@
 //! does it, `plan` decides what the membership needs next, and `keeper` sees to that while this
 //! node leads.
 
+pub(crate) mod address;
+pub(crate) mod home;
 mod keeper;
 mod lead;
 mod plan;

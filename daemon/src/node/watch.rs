@@ -12,7 +12,8 @@ use crate::{
     disk::{self, Disk},
     health::{Survey, report::Reporter},
     members::{self, Members, removal},
-    raft::{Raft, clock::ClusterClock, listener::PeerService, peers::Peers},
+    pki::ca::ClusterCa,
+    raft::{Raft, clock::ClusterClock, join_door::JoinDoor, listener::PeerService, peers::Peers},
     sessions::Sessions,
     telemetry::metrics::Metrics,
 };
@@ -27,6 +28,8 @@ pub(super) struct Parts {
     pub(super) disk: Disk,
     pub(super) metrics: Metrics,
     pub(super) certificate_expires: SystemTime,
+    /// Where this node may let others in.
+    pub(super) authority: Option<ClusterCa>,
     pub(super) outdated: watch::Sender<Option<String>>,
     pub(super) ended: CancellationToken,
 }
@@ -77,6 +80,7 @@ impl Parts {
             disk,
             reporter,
             members: members.clone(),
+            joining: JoinDoor::new(self.authority),
         };
         Ok(Watched { survey, members, service })
     }

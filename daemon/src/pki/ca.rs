@@ -7,12 +7,16 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
 };
+
+use rustls_pki_types::CertificateDer;
 
 use super::{
     CA_CERTIFICATE, CA_KEY, ClusterId, NODE_CERTIFICATE, NODE_KEY, NodeName, PkiError,
     files::{self, Secrecy},
+    pin,
+    request::NodeRequest,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,6 +29,8 @@ const CA_COMMON_NAME: &str = "SyncKairos cluster ";
 /// May say who belongs to a cluster. Whoever holds its key may be any node.
 pub(crate) struct ClusterCa {
     cluster: ClusterId,
+    certificate: CertificateDer<'static>,
+    /// With whatever else is in its file.
     certificate_pem: String,
     key: KeyPair,
 }
@@ -48,8 +54,9 @@ impl ClusterCa {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         valid_for(&mut params, now, CA_VALID);
-        let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { cluster, certificate_pem, key })
+        let certificate = params.self_signed(&key)?;
+        let certificate_pem = certificate.pem();
+        Ok(Self { cluster, certificate: certificate.into(), certificate_pem, key })
     }
 
     /// Reads `ca.crt` and `ca.key` of a directory.
@@ -57,30 +64,37 @@ impl ClusterCa {
     /// # Errors
     /// [`PkiError`] names the file and what is wrong with it.
     pub(crate) fn load(directory: &Path) -> Result<Self, PkiError> {
-        let (certificate_path, key_path) = (directory.join(CA_CERTIFICATE), directory.join(CA_KEY));
+        Self::load_files(&directory.join(CA_CERTIFICATE), &directory.join(CA_KEY))
+    }
+
+    /// Reads the first certificate of one file, and its key in the other.
+    ///
+    /// # Errors
+    /// [`PkiError`] names the file and what is wrong with it.
+    pub(crate) fn load_files(certificate_path: &Path, key_path: &Path) -> Result<Self, PkiError> {
         let not_pem = |path: &Path, wanted, reason: String| PkiError::NotPem {
             path: path.to_owned(),
             wanted,
             reason,
         };
-        let certificates = files::read_certificates(&certificate_path)?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(&certificates[0])
-            .map_err(|e| not_pem(&certificate_path, "a certificate", e.to_string()))?;
-        let cluster = parsed
-            .subject()
-            .iter_common_name()
-            .find_map(|name| name.as_str().ok()?.strip_prefix(CA_COMMON_NAME)?.parse().ok())
-            .ok_or_else(|| PkiError::NotAnAuthority { path: certificate_path.clone() })?;
-        let key_pem = String::from_utf8(files::read(&key_path)?)
-            .map_err(|error| not_pem(&key_path, "a private key", error.to_string()))?;
+        let certificate = files::read_certificates(certificate_path)?.swap_remove(0);
+        let cluster = cluster_of(&certificate)
+            .map_err(|reason| not_pem(certificate_path, "a certificate", reason))?
+            .ok_or_else(|| PkiError::NotAnAuthority { path: certificate_path.to_owned() })?;
+        let key_pem = String::from_utf8(files::read(key_path)?)
+            .map_err(|error| not_pem(key_path, "a private key", error.to_string()))?;
         let key = KeyPair::from_pem(&key_pem)
-            .map_err(|error| not_pem(&key_path, "a private key", error.to_string()))?;
-        if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
-            return Err(PkiError::KeyMismatch { certificate: certificate_path, key: key_path });
+            .map_err(|error| not_pem(key_path, "a private key", error.to_string()))?;
+        let certificate_pem = String::from_utf8(files::read(certificate_path)?)
+            .map_err(|error| not_pem(certificate_path, "a certificate", error.to_string()))?;
+        let fits = x509_parser::parse_x509_certificate(&certificate).is_ok_and(|(_, parsed)| {
+            parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw()
+        });
+        if !fits {
+            let (certificate, key) = (certificate_path.to_owned(), key_path.to_owned());
+            return Err(PkiError::KeyMismatch { certificate, key });
         }
-        let certificate_pem = String::from_utf8(files::read(&certificate_path)?)
-            .map_err(|error| not_pem(&certificate_path, "a certificate", error.to_string()))?;
-        Ok(Self { cluster, certificate_pem, key })
+        Ok(Self { cluster, certificate, certificate_pem, key })
     }
 
     /// Writes `ca.crt` and `ca.key` (readable by its owner only) into an existing directory.
@@ -98,6 +112,32 @@ impl ClusterCa {
         self.cluster
     }
 
+    /// Is it the authority of the cluster that wants to use it? `path` is where it was read.
+    ///
+    /// # Errors
+    /// [`PkiError::OtherClustersAuthority`].
+    pub(crate) fn require_cluster(&self, wanted: ClusterId, path: &Path) -> Result<(), PkiError> {
+        if self.cluster == wanted {
+            return Ok(());
+        }
+        let path = path.to_owned();
+        Err(PkiError::OtherClustersAuthority { path, found: self.cluster, wanted })
+    }
+
+    /// By which a node that never met the cluster knows this authority.
+    pub(crate) fn pin(&self) -> [u8; 32] {
+        pin::pin_of(&self.certificate)
+    }
+
+    pub(crate) fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Secret.
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// A key and a certificate for node `node`, valid from a day before `now`.
     ///
     /// # Errors
@@ -107,8 +147,35 @@ impl ClusterCa {
         node: u64,
         now: SystemTime,
     ) -> Result<NodeCertificate, PkiError> {
-        let name = NodeName { cluster: self.cluster, node };
         let key = KeyPair::generate()?;
+        Ok(NodeCertificate {
+            certificate_pem: self.sign(node, &key, now)?,
+            key_pem: key.serialize_pem(),
+            ca_pem: self.certificate_pem.clone(),
+        })
+    }
+
+    /// A certificate for node `node`, which has the key of the request; PEM, valid from a day
+    /// before `now`. Of the request only the key counts.
+    ///
+    /// # Errors
+    /// [`PkiError::Issue`] where the authority's key cannot sign.
+    pub(crate) fn sign_request(
+        &self,
+        node: u64,
+        request: &NodeRequest,
+        now: SystemTime,
+    ) -> Result<String, PkiError> {
+        self.sign(node, request.public_key(), now)
+    }
+
+    fn sign(
+        &self,
+        node: u64,
+        key: &impl PublicKeyData,
+        now: SystemTime,
+    ) -> Result<String, PkiError> {
+        let name = NodeName { cluster: self.cluster, node };
         let mut params = CertificateParams::new(vec![name.to_string()])?;
         params.distinguished_name = common_name(format!("SyncKairos node {node}"));
         params.is_ca = IsCa::ExplicitNoCa;
@@ -117,12 +184,8 @@ impl ClusterCa {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         valid_for(&mut params, now, NODE_VALID);
-        let issuer = Issuer::from_ca_cert_pem(&self.certificate_pem, &self.key)?;
-        Ok(NodeCertificate {
-            certificate_pem: params.signed_by(&key, &issuer)?.pem(),
-            key_pem: key.serialize_pem(),
-            ca_pem: self.certificate_pem.clone(),
-        })
+        let issuer = Issuer::from_ca_cert_der(&self.certificate, &self.key)?;
+        Ok(params.signed_by(key, &issuer)?.pem())
     }
 }
 
@@ -139,6 +202,14 @@ impl NodeCertificate {
         let certificate = self.certificate_pem.as_bytes();
         files::replace(&directory.join(NODE_CERTIFICATE), certificate, Secrecy::Public)
     }
+}
+
+/// The cluster that the certificate of an authority names.
+fn cluster_of(certificate: &CertificateDer<'_>) -> Result<Option<ClusterId>, String> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    let mut names = parsed.subject().iter_common_name();
+    Ok(names.find_map(|name| name.as_str().ok()?.strip_prefix(CA_COMMON_NAME)?.parse().ok()))
 }
 
 fn common_name(text: String) -> DistinguishedName {

@@ -20,6 +20,9 @@ pub(crate) enum Secrecy {
     Private,
 }
 
+/// What a file's name ends with until it is whole.
+pub(crate) const PARTIAL: &str = ".partial";
+
 /// Writes a file that must not exist yet.
 ///
 /// # Errors
@@ -40,7 +43,7 @@ pub(crate) fn create(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<()
 /// [`PkiError::Unwritable`].
 pub(crate) fn replace(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), PkiError> {
     let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
+    partial.push(PARTIAL);
     let partial = Path::new(&partial);
     let written = match fs::remove_file(partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -44,6 +44,8 @@ pub(crate) struct PeerIdentity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
     pub(crate) roots: Arc<RootCertStore>,
+    /// The authority's own certificate, and whatever else is trusted.
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
     files: IdentityFiles,
 }
 
@@ -53,7 +55,8 @@ impl PeerIdentity {
     /// # Errors
     /// [`PkiError`] names the file, what is wrong with it and what to do.
     pub(crate) fn load(files: &IdentityFiles, now: SystemTime) -> Result<Self, PkiError> {
-        let roots = Arc::new(read_roots(&files.ca)?);
+        let authorities = files::read_certificates(&files.ca)?;
+        let roots = Arc::new(roots_of(&authorities, &files.ca)?);
         let chain = files::read_certificates(&files.certificate)?;
         let key = files::read_key(&files.key)?;
         require_match(files, &chain, &key)?;
@@ -61,7 +64,7 @@ impl PeerIdentity {
             .map_err(|reason| PkiError::NotANode { path: files.certificate.clone(), reason })?;
         let expires = require_valid(&files.certificate, &chain[0], now)?;
         require_issued(files, &roots, &chain, now)?;
-        Ok(Self { name, expires, chain, key, roots, files: files.clone() })
+        Ok(Self { name, expires, chain, key, roots, authorities, files: files.clone() })
     }
 
     /// Is this the identity of the node that wants to use it?
@@ -77,9 +80,12 @@ impl PeerIdentity {
     }
 }
 
-fn read_roots(path: &Path) -> Result<RootCertStore, PkiError> {
+fn roots_of(
+    authorities: &[CertificateDer<'static>],
+    path: &Path,
+) -> Result<RootCertStore, PkiError> {
     let mut roots = RootCertStore::empty();
-    for certificate in files::read_certificates(path)? {
+    for certificate in authorities.iter().cloned() {
         roots.add(certificate).map_err(|_| PkiError::NotAnAuthority { path: path.to_owned() })?;
     }
     Ok(roots)

@@ -11,6 +11,8 @@ use x509_parser::extensions::GeneralName;
 pub(crate) mod ca;
 pub(crate) mod files;
 pub(crate) mod identity;
+pub(crate) mod pin;
+pub(crate) mod request;
 pub(crate) mod tls;
 
 /// The cluster's certificate authority, on every node.
@@ -152,6 +154,12 @@ pub(crate) enum PkiError {
     OtherAuthority { certificate: PathBuf, ca: PathBuf, reason: String },
     #[error("{path} is not the certificate of a cluster's authority")]
     NotAnAuthority { path: PathBuf },
+    #[error(
+        "{path} is the authority of cluster {found}, this is cluster {wanted}; use this cluster's"
+    )]
+    OtherClustersAuthority { path: PathBuf, found: ClusterId, wanted: ClusterId },
+    #[error("the request for a certificate {0}")]
+    Request(&'static str),
     #[error("cannot make a certificate: {0}")]
     Issue(#[from] rcgen::Error),
     #[error("cannot set up TLS: {0}")]

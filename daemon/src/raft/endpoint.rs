@@ -11,13 +11,17 @@ use std::{
 use quinn::{
     ClientConfig, Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint,
     EndpointConfig, IdleTimeout, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+    crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig},
 };
 use rustls_pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::reset_key::ResetKey;
-use crate::pki::{ClusterId, NodeName, NotANode, PkiError, identity::PeerIdentity, tls};
+use crate::pki::{
+    ClusterId, NodeName, NotANode, PkiError,
+    identity::PeerIdentity,
+    tls::{self, JOIN_ALPN},
+};
 
 /// A quiet connection shows that it lives this often.
 const KEEP_ALIVE: Duration = Duration::from_millis(250);
@@ -61,6 +65,8 @@ pub(crate) enum Close {
     Broken = 7,
     /// The peer was removed from the cluster.
     Removed = 8,
+    /// As many nodes are joining as may at a time.
+    Busy = 9,
 }
 
 impl Close {
@@ -187,6 +193,12 @@ impl PeerEndpoint {
         self.endpoint.connect_with(self.dialing.clone(), address, &name.to_string())
     }
 
+    /// Is the other end no peer, but a node that wants to become one?
+    pub(crate) fn is_joining(connection: &Connection) -> bool {
+        let data = connection.handshake_data().and_then(|data| data.downcast().ok());
+        data.is_some_and(|data: Box<HandshakeData>| data.protocol.as_deref() == Some(JOIN_ALPN))
+    }
+
     /// Who is at the other end, proven by its certificate: some other node of this cluster.
     ///
     /// # Errors
@@ -288,8 +300,23 @@ fn dialing(
     identity: &PeerIdentity,
     transport: Arc<TransportConfig>,
 ) -> Result<ClientConfig, PkiError> {
-    let crypto = QuicClientConfig::try_from(tls::client(identity)?)
-        .map_err(|error| PkiError::Tls(error.to_string()))?;
+    client_config(tls::client(identity)?, transport)
+}
+
+/// For connections of a node that is no peer yet, to the cluster whose authority has this pin.
+///
+/// # Errors
+/// [`PkiError::Tls`].
+pub(super) fn joining(pin: [u8; 32]) -> Result<ClientConfig, PkiError> {
+    client_config(tls::joining(pin)?, Arc::new(transport()))
+}
+
+fn client_config(
+    tls: rustls::ClientConfig,
+    transport: Arc<TransportConfig>,
+) -> Result<ClientConfig, PkiError> {
+    let crypto =
+        QuicClientConfig::try_from(tls).map_err(|error| PkiError::Tls(error.to_string()))?;
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(transport);
     Ok(config)

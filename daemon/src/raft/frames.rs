@@ -71,6 +71,13 @@ pub(crate) async fn write<T: Frame + Serialize>(
 pub(crate) async fn read<T: Frame + DeserializeOwned>(
     stream: &mut RecvStream,
 ) -> Result<Option<T>, FrameError> {
+    read_within(stream, limits::FRAME_BYTES_MAX).await
+}
+
+async fn read_within<T: Frame + DeserializeOwned>(
+    stream: &mut RecvStream,
+    max: usize,
+) -> Result<Option<T>, FrameError> {
     let mut bytes = vec![0; HEADER_BYTES];
     match stream.read_exact(&mut bytes).await {
         Ok(()) => {}
@@ -78,8 +85,8 @@ pub(crate) async fn read<T: Frame + DeserializeOwned>(
         Err(error) => return Err(read_error(error)),
     }
     let announced = u32::from_le_bytes([bytes[6], bytes[7], bytes[8], bytes[9]]) as usize;
-    if limits::FRAME_BYTES_MAX < announced {
-        return Err(FrameError::TooLarge { announced, max: limits::FRAME_BYTES_MAX });
+    if max < announced {
+        return Err(FrameError::TooLarge { announced, max });
     }
     let whole = HEADER_BYTES + announced;
     while bytes.len() < whole {
@@ -98,6 +105,17 @@ pub(crate) async fn read_one<T: Frame + DeserializeOwned>(
     stream: &mut RecvStream,
 ) -> Result<T, FrameError> {
     read(stream).await?.ok_or(FrameError::Ended)
+}
+
+/// As [`read_one`], of at most `max` bytes of payload.
+///
+/// # Errors
+/// As [`read_one`].
+pub(crate) async fn read_small<T: Frame + DeserializeOwned>(
+    stream: &mut RecvStream,
+    max: usize,
+) -> Result<T, FrameError> {
+    read_within(stream, max).await?.ok_or(FrameError::Ended)
 }
 
 fn read_error(error: ReadExactError) -> FrameError {

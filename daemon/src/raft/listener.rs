@@ -8,6 +8,7 @@ use std::{
 };
 
 use quinn::{Connection, Incoming, RecvStream, SendStream};
+use synckairos_protocol::machine::Machine;
 use synckairos_raft_store::snapshot_file::SnapshotInbox;
 use tokio::{
     sync::watch,
@@ -22,6 +23,7 @@ use super::{
     connection::Priority,
     endpoint::{Close, NotAPeer, PeerEndpoint},
     frames::{self, FrameError},
+    join_door::{JoinDoor, NotLetIn},
     messages::{HelloV1, OpenV1, PROTOCOL_NEWEST, PROTOCOL_OLDEST, WelcomeV1},
     peers::Peers,
     service::{ServeError, Service},
@@ -60,6 +62,8 @@ pub(crate) struct PeerService {
     pub(crate) disk: Disk,
     pub(crate) reporter: Reporter,
     pub(crate) members: Members,
+    /// For nodes that are no members yet.
+    pub(crate) joining: JoinDoor,
 }
 
 /// A connection that was not let in.
@@ -81,12 +85,15 @@ pub(crate) enum Refused {
     NoHello(#[from] FrameError),
     #[error("it took more than {} s to introduce itself", ADMIT_MAX.as_secs())]
     TimedOut,
+    #[error("it wants to join: {0}")]
+    NotLetIn(#[from] NotLetIn),
 }
 
 impl Refused {
-    fn close(&self) -> Close {
+    pub(super) fn close(&self) -> Close {
         match self {
             Self::Version { .. } => Close::Version,
+            Self::NotLetIn(reason) => reason.close(),
             Self::NoHello(_) | Self::TimedOut => Close::Violation,
             Self::Handshake(_)
             | Self::NotAPeer(_)
@@ -139,25 +146,58 @@ struct Door {
 impl Door {
     async fn serve(self: Arc<Self>, incoming: Incoming) {
         let remote = incoming.remote_address();
-        let (connection, guest) = match admit(&self.endpoint, incoming).await {
-            Ok(admitted) => admitted,
-            Err(refused) => {
-                if self.is_news(remote.ip(), &refused) {
-                    tracing::warn!(%remote, reason = %refused, "refused a connection to the peer port");
-                }
-                return;
+        let served = match admit(&self.endpoint, incoming).await {
+            Ok((connection, Entrant::Peer(guest))) => {
+                tracing::info!(node = guest.node, %remote, "a peer connected");
+                self.serve_peer(&connection, guest).await;
+                Ok(())
             }
+            Ok((connection, Entrant::Joiner)) => self.serve_joiner(&connection).await,
+            Err(refused) => Err(refused),
         };
+        if let Err(refused) = served
+            && self.is_news(remote.ip(), &refused)
+        {
+            tracing::warn!(%remote, reason = %refused, "refused a connection to the peer port");
+        }
+    }
+
+    async fn serve_peer(&self, connection: &Connection, guest: Guest) {
         let peer = guest.node;
         if self.is_retired(peer) {
-            Close::Removed.connection(&connection, REMOVED);
+            Close::Removed.connection(connection, REMOVED);
             return;
         }
-        tracing::info!(node = peer, %remote, "a peer connected");
         self.service.handles.peers.revive(peer, guest.newest);
-        self.replace(peer, &connection);
-        self.serve_streams(&connection, guest).await;
-        self.leave(peer, &connection);
+        self.replace(peer, connection);
+        self.serve_streams(connection, guest).await;
+        self.leave(peer, connection);
+    }
+
+    /// Answers a node that wants to become a peer, and closes its connection.
+    async fn serve_joiner(&self, connection: &Connection) -> Result<(), Refused> {
+        let PeerService { members, joining, reporter, .. } = &self.service.handles;
+        let level = reporter.applied.read(Machine::level);
+        let admit = |showing| async { Ok(members.admit(showing).await?.node) };
+        let served = tokio::select! {
+            () = self.stop.cancelled() => {
+                Close::Stopping.connection(connection, "the node is stopping");
+                return Ok(());
+            }
+            served = joining.serve(connection, level, admit) => served,
+        };
+        match served {
+            Ok(node) => {
+                tracing::info!(node, "let a node into the cluster");
+                Close::Forgotten.connection(connection, "answered");
+                Ok(())
+            }
+            Err(refused) => {
+                let refused = Refused::from(refused);
+                refused.close().connection(connection, &refused.to_string());
+                Err(refused)
+            }
+        }
     }
 
     /// A node dials anew when it lost its connection: the older one is a ghost.
@@ -248,6 +288,14 @@ pub(crate) struct Guest {
     pub(crate) newest: u16,
 }
 
+/// Who came through the door.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entrant {
+    Peer(Guest),
+    /// Proves nothing yet, and may only ask to become a peer.
+    Joiner,
+}
+
 /// Completes a handshake and the hello after it. Returns the connection and who is at its end.
 ///
 /// # Errors
@@ -255,11 +303,14 @@ pub(crate) struct Guest {
 pub(crate) async fn admit(
     endpoint: &PeerEndpoint,
     incoming: Incoming,
-) -> Result<(Connection, Guest), Refused> {
+) -> Result<(Connection, Entrant), Refused> {
     let admitting = async {
         let connection = incoming.await?;
+        if PeerEndpoint::is_joining(&connection) {
+            return Ok((connection, Entrant::Joiner));
+        }
         match welcome(endpoint, &connection).await {
-            Ok(guest) => Ok((connection, guest)),
+            Ok(guest) => Ok((connection, Entrant::Peer(guest))),
             Err(refused) => {
                 refused.close().connection(&connection, &refused.to_string());
                 Err(refused)

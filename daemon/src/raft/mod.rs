@@ -8,6 +8,11 @@ pub(crate) mod connection;
 pub(crate) mod endpoint;
 pub(crate) mod frames;
 mod host_time;
+pub(crate) mod join_call;
+pub(crate) mod join_door;
+mod join_messages;
+#[cfg(test)]
+mod join_tests;
 pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod membership;

@@ -1,6 +1,6 @@
 //! The peer transport on real sockets: who is let in, and what becomes of calls and appends.
 
-mod harness;
+pub(super) mod harness;
 
 use std::{
     sync::{

@@ -11,9 +11,9 @@ use crate::{
 };
 
 impl Machine {
-    /// The cluster has these members, learners included, from this entry on.
-    pub fn note_members(&mut self, members: BTreeSet<u64>) {
-        self.roster.note_members(members);
+    /// The cluster has these members, learners included, from this entry on, and these vote.
+    pub fn note_members(&mut self, members: BTreeSet<u64>, voters: &BTreeSet<u64>) {
+        self.roster.note_members(members, voters);
     }
 
     /// Credits the span since `from` to every running session that asked for it.

@@ -147,7 +147,9 @@ impl Problem {
             }
             Reject::TokenUnknown | Reject::TokenExpired => problem,
             Reject::TooManyTokens { max } => problem.with("tokens_max", *max),
-            Reject::NodeUnknown { node } => problem.with("node", *node),
+            Reject::NodeUnknown { node } | Reject::TokenUsed { node } => {
+                problem.with("node", *node)
+            }
             Reject::Malformed { rule } => problem.with("rule", rule.as_str()),
         }
     }

@@ -19,7 +19,7 @@ use synckairos_protocol::{
 /// An example and what it is called in the file.
 pub(crate) type Named<T> = Vec<(String, T)>;
 
-pub(crate) const KINDS: [Kind; 16] = [
+pub(crate) const KINDS: [Kind; 19] = [
     Kind::LogEntry,
     Kind::Vote,
     Kind::LogPosition,
@@ -36,6 +36,9 @@ pub(crate) const KINDS: [Kind; 16] = [
     Kind::UpdateRow,
     Kind::RosterRow,
     Kind::BackupManifest,
+    Kind::JoinToken,
+    Kind::JoinRequest,
+    Kind::JoinReply,
 ];
 
 const MODES: [SyncMode; 5] = [
@@ -376,6 +379,7 @@ pub(crate) fn rejects() -> Named<Reject> {
         Reject::TooManyTokens { max: 64 },
         Reject::NodeUnknown { node: 7 },
         Reject::Malformed { rule: String::from("it is so") },
+        Reject::TokenUsed { node: 4 },
     ]);
     let named = |reject: Reject| {
         let name = match reject {
@@ -397,6 +401,7 @@ pub(crate) fn rejects() -> Named<Reject> {
             Reject::TooManyTokens { .. } => "TooManyTokens",
             Reject::NodeUnknown { .. } => "NodeUnknown",
             Reject::Malformed { .. } => "Malformed",
+            Reject::TokenUsed { .. } => "TokenUsed",
         };
         (String::from(name), reject)
     };

@@ -237,7 +237,8 @@ fn apply_entry(entry: &Entry, machine: &mut Machine, position: &mut Position) ->
             (outcome.changes, outcome.answers)
         }
         EntryPayload::Membership(membership) => {
-            machine.note_members(membership.nodes().map(|(id, _)| *id).collect::<BTreeSet<u64>>());
+            let members: BTreeSet<u64> = membership.nodes().map(|(id, _)| *id).collect();
+            machine.note_members(members, &membership.voter_ids().collect());
             position.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             Default::default()
         }

@@ -6,6 +6,8 @@ use std::{env, fs, path::Path};
 use openraft::{EntryPayload, RaftSnapshotBuilder, StoredMembership, storage::RaftStateMachine};
 use synckairos_protocol::{
     codec::{self, Kind},
+    command::{Command, Stamped},
+    machine::Machine,
     time::Stamp,
 };
 
@@ -14,6 +16,7 @@ use crate::{
     Identity,
     backup::{MANIFEST_FORMAT, ManifestV1, Origin},
     raft_types::{Entry, SnapshotMeta, Vote},
+    state::rows,
     wire::{
         ENTRY_FORMAT, EntryV1, LOG_ID_FORMAT, LogIdV1, SNAPSHOT_META_FORMAT, SnapshotMetaV1,
         VOTE_FORMAT, VoteV1,
@@ -94,6 +97,36 @@ fn released_manifest_keeps_its_bytes() {
     };
     let bytes = codec::encode(Kind::BackupManifest, MANIFEST_FORMAT, &manifest);
     check_golden("backup_manifest.hex", &bytes.unwrap());
+}
+
+#[test]
+fn released_roster_keeps_its_bytes() {
+    let mut machine = Machine::default();
+    machine.note_members([1, 2, 3, 300].into(), &[1, 2, 3].into());
+    machine.note_members([1, 2, 3].into(), &[1, 2, 3].into());
+    let stamp = Stamp::from_unix_millis(1_769_846_400_000);
+    let token = |number, replaces| Command::CreateToken {
+        id: [number; 16],
+        digest: [number; 32],
+        expires_at: Stamp::from_unix_millis(1_769_850_000_000),
+        replaces,
+    };
+    let admit = |number, place: &str| Command::AdmitNode {
+        token: [number; 16],
+        digest: [number; 32],
+        peer: format!("{place}:7400"),
+        http: format!("{place}:3000"),
+    };
+    let level = Command::SetLevel { level: 2 };
+    let made = [token(1, None), token(2, Some(3)), token(3, None), token(4, Some(2))];
+    let shown = [admit(1, "10.0.0.4"), admit(2, "node-5.example")];
+    for command in [level].into_iter().chain(made).chain(shown) {
+        machine.apply_one(&Stamped { stamp, command }, &mut Vec::new()).unwrap();
+    }
+    machine.note_members([1, 2, 3, 301].into(), &[1, 2, 3, 301].into());
+    let bytes = rows::encode_roster(machine.roster()).unwrap();
+    check_golden("roster.hex", &bytes);
+    assert_eq!(rows::decode_roster(&bytes).unwrap(), *machine.roster());
 }
 
 #[test]

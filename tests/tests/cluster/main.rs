@@ -10,6 +10,7 @@ mod dev_command;
 mod disk;
 mod expiry;
 mod isolation;
+mod join;
 mod leader_loss;
 mod lifecycle;
 mod limits;

@@ -1,6 +1,9 @@
 //! `synckairos cluster`: how a running cluster is, and who belongs to it.
 
+mod init;
+mod join;
 mod leader;
+mod places;
 mod remove;
 mod status;
 mod token;
@@ -23,6 +26,13 @@ enum ClusterCommand {
     /// Ends with 0 when it is HEALTHY, 10 when it is DEGRADED (it serves, and stops when one more
     /// voter fails), 11 when there is NO QUORUM, 12 when no node answers.
     Status(status::Status),
+    /// Lay out a new cluster of one node
+    Init(init::Init),
+    /// Lay out a new node of a running cluster
+    ///
+    /// The node makes its key, and the cluster its certificate. If the command is interrupted, or
+    /// gets no answer, repeat it as it was: the token lets the same node in again.
+    Join(join::Join),
     /// Make tokens that let nodes in
     Token(token::Tokens),
     /// Make a token for a node that takes the place of another
@@ -45,6 +55,8 @@ impl Cluster {
     pub(super) fn run(self) -> Result<(), CliError> {
         match self.command {
             ClusterCommand::Status(status) => status.run(),
+            ClusterCommand::Init(init) => init.run(),
+            ClusterCommand::Join(join) => join.run(),
             ClusterCommand::Token(tokens) => tokens.run(),
             ClusterCommand::Replace(replace) => replace.run(),
             ClusterCommand::Remove(remove) => remove.run(),

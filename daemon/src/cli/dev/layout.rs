@@ -21,8 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use super::running::Running;
 use crate::{
-    config::{ClusterConfig, MemberConfig, NodeConfig, PeerConfig},
-    pki::{ClusterId, PkiError, ca::ClusterCa, identity::IdentityFiles},
+    config::{
+        ClusterConfig, MemberConfig, NodeConfig, PeerConfig,
+        file::{HttpFile, NodeFile},
+    },
+    pki::{CA_KEY, ClusterId, PkiError, ca::ClusterCa, identity::IdentityFiles},
 };
 
 const NODES: u16 = 3;
@@ -159,7 +162,7 @@ impl Layout {
         for id in self.node_ids() {
             let path = self.config_file(id);
             let config = self.node_config(id, &members, &path)?;
-            let text = toml::to_string_pretty(&config).map_err(damaged(&path))?;
+            let text = config.to_toml().map_err(damaged(&path))?;
             fs::write(&path, text).map_err(io_at(&path))?;
         }
         Ok(())
@@ -174,18 +177,14 @@ impl Layout {
         let dir = self.node_dir(id);
         let IdentityFiles { ca, certificate, key } = IdentityFiles::in_directory(&dir);
         let listen = self.address(id).parse().map_err(damaged(path))?;
+        let ca_key = Some(self.dir.join(CA_KEY));
+        let peer = PeerConfig { listen, ca, certificate, key, ca_key };
         let cluster_id = self.cluster.cluster_id.clone();
         Ok(NodeFile {
             node: NodeConfig { id, data_dir: dir.join("data") },
             cluster: ClusterConfig { id: cluster_id, members: members.to_vec() },
-            peer: PeerConfig {
-                listen,
-                ca,
-                certificate,
-                key,
-                ca_key: Some(self.dir.join(crate::pki::CA_KEY)),
-            },
-            http: HttpFile { listen: listen.to_string() },
+            peer,
+            http: HttpFile { listen },
         })
     }
 
@@ -207,20 +206,6 @@ impl Layout {
         fs::write(&part, text).map_err(io_at(&part))?;
         fs::rename(&part, &path).map_err(io_at(&path))
     }
-}
-
-/// What a node's file says; the rest is left to the defaults.
-#[derive(Serialize)]
-struct NodeFile {
-    node: NodeConfig,
-    cluster: ClusterConfig,
-    peer: PeerConfig,
-    http: HttpFile,
-}
-
-#[derive(Serialize)]
-struct HttpFile {
-    listen: String,
 }
 
 fn read_cluster(dir: &Path) -> Result<Cluster, LayoutError> {

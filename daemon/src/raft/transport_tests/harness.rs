@@ -32,7 +32,7 @@ use crate::{
         append_stream,
         endpoint::{BindError, PeerEndpoint},
         frames,
-        listener::{Refused, admit},
+        listener::{Entrant, Refused, admit},
         messages::{
             AppReply, AppRequest, AppendRequest, AppendResult, OpenV1, RaftReplyV1, RaftRequestV1,
             VoteReplyV1, VoteRequestV1,
@@ -47,7 +47,7 @@ use crate::{
 pub(super) const CONFLICT_AT: u64 = 3_000_000;
 
 /// No test waits longer than this for anything.
-pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::raft) async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future).await.expect("did not happen within 20 s")
 }
 
@@ -56,24 +56,24 @@ pub(super) fn vote_of(node: u64) -> VoteV1 {
 }
 
 /// An authority, and a directory in which it issues certificates.
-pub(super) struct Cluster {
+pub(in crate::raft) struct Cluster {
     ca: ClusterCa,
     directory: TempDir,
 }
 
 impl Cluster {
-    pub(super) fn new() -> Self {
+    pub(in crate::raft) fn new() -> Self {
         let ca = ClusterCa::create(ClusterId::random(), SystemTime::now()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         ca.save(directory.path()).unwrap();
         Self { ca, directory }
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    pub(in crate::raft) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    pub(super) fn name(&self, node: u64) -> NodeName {
+    pub(in crate::raft) fn name(&self, node: u64) -> NodeName {
         NodeName { cluster: self.ca.cluster(), node }
     }
 
@@ -104,7 +104,7 @@ impl Cluster {
     }
 
     /// A socket of node `node`.
-    pub(super) fn bind(&self, node: u64) -> PeerEndpoint {
+    pub(in crate::raft) fn bind(&self, node: u64) -> PeerEndpoint {
         self.bind_identity(&self.identity(node))
     }
 
@@ -116,7 +116,7 @@ impl Cluster {
         self.bind_identity(&identity)
     }
 
-    pub(super) fn bind_identity(&self, identity: &PeerIdentity) -> PeerEndpoint {
+    pub(in crate::raft) fn bind_identity(&self, identity: &PeerIdentity) -> PeerEndpoint {
         let anywhere = "127.0.0.1:0".parse().unwrap();
         PeerEndpoint::bind(anywhere, identity, self.directory()).unwrap()
     }
@@ -243,9 +243,10 @@ struct Streams {
 async fn serve(endpoint: PeerEndpoint, streams: Streams, refuse: mpsc::UnboundedSender<Refused>) {
     while let Some(incoming) = endpoint.accept().await {
         match admit(&endpoint, incoming).await {
-            Ok((connection, guest)) => {
+            Ok((connection, Entrant::Peer(guest))) => {
                 drop(tokio::spawn(streams.clone().serve(connection, guest.node)));
             }
+            Ok((_, Entrant::Joiner)) => {}
             Err(refused) => drop(refuse.send(refused)),
         }
     }
