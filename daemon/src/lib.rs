@@ -4,6 +4,7 @@
 //! reads; `raft` and `pki` are how nodes talk; `cli` is what people type.
 
 mod admission;
+mod backup;
 pub mod cli;
 mod config;
 mod disk;

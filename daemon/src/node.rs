@@ -23,6 +23,10 @@ use tracing::{error, info};
 
 use crate::{
     admission::Limits,
+    backup::{
+        self,
+        schedule::{Schedule, ScheduleHealth},
+    },
     config::Config,
     disk::{self, Disk, DiskError},
     health::{Survey, report::Reporter},
@@ -210,12 +214,11 @@ impl Node {
             metrics: metrics.clone(),
             certificate_expires,
             outdated: tell_outdated,
+            stopping: stopping.clone(),
         };
         let (survey, service) = parts.watch(&config, inbox, &mut tasks)?;
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
-        let sampler =
-            telemetry::sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log);
-        tasks.spawn(sampler);
+        tasks.spawn(telemetry::sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log));
         found_cluster(&raft, &config).await?;
 
         let state = AppState {
@@ -302,16 +305,18 @@ struct Parts {
     metrics: Metrics,
     certificate_expires: SystemTime,
     outdated: watch::Sender<Option<String>>,
+    stopping: CancellationToken,
 }
 
 impl Parts {
-    /// Starts to watch the disk; what knows how the cluster is, and what answers peers.
+    /// Starts to watch the disk, and to make backups; what knows how the cluster is, and what answers peers.
     fn watch(
         self,
         config: &Config,
         inbox: SnapshotInbox,
         tasks: &mut JoinSet<()>,
     ) -> Result<(Survey, PeerService), NodeError> {
+        let backups = self.back_up(config, tasks)?;
         let Self { raft, sessions, applied, clock, peers, disk, metrics, .. } = self;
         let reporter = Reporter {
             raft: raft.clone(),
@@ -319,6 +324,7 @@ impl Parts {
             sessions: sessions.clone(),
             clock: clock.clone(),
             disk: disk.clone(),
+            backups,
             certificate_expires: self.certificate_expires,
         };
         let survey = Survey::new(reporter.clone(), peers.clone(), config.cluster.id.parse()?);
@@ -333,6 +339,31 @@ impl Parts {
         let outdated = self.outdated;
         let service = PeerService { raft, sessions, clock, peers, inbox, outdated, disk, reporter };
         Ok((survey, service))
+    }
+
+    /// Starts to make backups, where the configuration says so; how it goes.
+    fn back_up(
+        &self,
+        config: &Config,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<ScheduleHealth, NodeError> {
+        let source = backup::Source {
+            sessions: self.sessions.clone(),
+            applied: self.applied.clone(),
+            cluster: config.cluster.id.parse()?,
+            node: config.node.id,
+            stopping: self.stopping.clone(),
+        };
+        let health = ScheduleHealth::default();
+        let schedule = Schedule {
+            source,
+            settings: config.backup.clone(),
+            disk: self.disk.clone(),
+            metrics: self.metrics.clone(),
+            health: health.clone(),
+        };
+        tasks.spawn(backup::schedule::run(schedule));
+        Ok(health)
     }
 }
 
