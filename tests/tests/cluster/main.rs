@@ -1,6 +1,7 @@
 //! Suites that run real nodes. One program, so that what they share is built and linked once;
 //! one suite: `cargo test -p synckairos-tests --test cluster expiry::`.
 
+mod backup_schedule;
 mod batch;
 mod client;
 mod cluster_time;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod outages;
+mod restore;
 mod resume;
 mod resume_storm;
 mod retention;
