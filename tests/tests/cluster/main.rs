@@ -1,6 +1,7 @@
 //! Suites that run real nodes. One program, so that what they share is built and linked once;
 //! one suite: `cargo test -p synckairos-tests --test cluster expiry::`.
 
+mod backup;
 mod backup_schedule;
 mod batch;
 mod client;
