@@ -5,6 +5,7 @@
 
 mod admin;
 mod admission;
+mod backup;
 pub mod cli;
 mod config;
 mod disk;

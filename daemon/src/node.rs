@@ -134,12 +134,15 @@ impl Node {
             authority,
             outdated: tell_outdated,
             ended: ended.clone(),
+            stopping: stopping.clone(),
         };
-        let Watched { survey, members, service } = parts.watch(&config, inbox, &mut tasks)?;
+        let Watched { survey, members, service, backups } =
+            parts.watch(&config, inbox, &mut tasks)?;
         let operators = AdminState {
             cluster: config.cluster.id.parse()?,
             survey: survey.clone(),
             members,
+            backups,
             pin,
         };
         let door = admin::bind(&config.node.data_dir)?;

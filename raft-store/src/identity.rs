@@ -1,6 +1,6 @@
 //! Whose data a directory holds. Written at the first start, compared at every later one.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 use synckairos_protocol::codec::{self, DecodeError, Kind};
@@ -18,6 +18,19 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whose data `data_dir` holds; `None` where no node has ever started there.
+    ///
+    /// # Errors
+    /// [`OpenError`] where it cannot be read.
+    pub fn of(data_dir: &Path) -> Result<Option<Self>, OpenError> {
+        let path = Layout::at(data_dir).identity();
+        match fs::read(&path) {
+            Ok(stored) => Self::decode(&stored).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(OpenError::io("read", &path)(error)),
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         codec::encode(Kind::NodeIdentity, IDENTITY_FORMAT, self)
             .expect("an identity is far below the limit of a frame")
@@ -25,9 +38,7 @@ impl Identity {
 
     /// Refuses data of another cluster, of another node, or of a newer format.
     pub(crate) fn check(&self, stored: &[u8], layout: &Layout) -> Result<(), OpenError> {
-        let what = "the identity of the data directory";
-        let found: Self = codec::decode(Kind::NodeIdentity, IDENTITY_FORMAT, stored)
-            .map_err(|error| unreadable(what, error))?;
+        let found = Self::decode(stored)?;
         let directory = layout.root().to_owned();
         if found.cluster != self.cluster {
             let configured = self.cluster.clone();
@@ -38,6 +49,12 @@ impl Identity {
             return Err(OpenError::OtherNode { directory, found: found.node, configured });
         }
         Ok(())
+    }
+
+    fn decode(stored: &[u8]) -> Result<Self, OpenError> {
+        let what = "the identity of the data directory";
+        codec::decode(Kind::NodeIdentity, IDENTITY_FORMAT, stored)
+            .map_err(|error| unreadable(what, error))
     }
 
     /// Compares with the file, where there is one.

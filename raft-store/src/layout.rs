@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 
 use crate::error::OpenError;
 
+/// The directory of the log.
+pub(crate) const RAFT: &str = "raft";
 const STATE_PREFIX: &str = "state.";
 
 #[derive(Clone, Debug)]
@@ -28,9 +30,14 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// Where things are, whether or not they are there.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     /// Makes the directory where there is none.
     pub(crate) fn create(root: &Path) -> Result<Self, OpenError> {
-        let layout = Self { root: root.to_owned() };
+        let layout = Self::at(root);
         let snapshots = layout.snapshots();
         fs::create_dir_all(&snapshots).map_err(OpenError::io("create", &snapshots))?;
         sync_directory(root).map_err(OpenError::io("sync", root))?;
@@ -46,7 +53,7 @@ impl Layout {
     }
 
     pub(crate) fn raft(&self) -> PathBuf {
-        self.root.join("raft")
+        self.root.join(RAFT)
     }
 
     pub(crate) fn snapshots(&self) -> PathBuf {

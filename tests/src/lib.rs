@@ -15,6 +15,7 @@ pub mod node;
 pub mod ordered;
 pub mod ports;
 pub mod process;
+pub mod restored;
 pub mod sessions;
 pub mod shared;
 pub mod small_disk;

@@ -10,6 +10,7 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use axum::{
@@ -19,11 +20,17 @@ use axum::{
     routing::{delete, get, post},
 };
 use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use synckairos_protocol::{error::Kind, wire::problem::Problem};
-use tokio::net::UnixListener;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backup::{Source, stream},
     health::Survey,
     members::{Members, requests::OperatorRefusal},
     pki::ClusterId,
@@ -34,12 +41,20 @@ pub(crate) const SOCKET: &str = "admin.sock";
 /// Of a socket's path, for the kernel.
 const PATH_BYTES_MAX: usize = 107;
 
+/// Operators at a time.
+const CONNECTIONS_MAX: usize = 64;
+/// For requests under way when the node stops.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long to wait after the system has refused to accept, for lack of descriptors say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// What operators may reach.
 #[derive(Clone)]
 pub(crate) struct AdminState {
     pub(crate) cluster: ClusterId,
     pub(crate) survey: Survey,
     pub(crate) members: Members,
+    pub(crate) backups: Source,
     /// Of the authority; absent where this node does not hold its key and can let nobody in.
     pub(crate) pin: Option<[u8; 32]>,
 }
@@ -91,7 +106,8 @@ pub(crate) fn sockets_in(dir: &Path) -> Vec<PathBuf> {
     sockets
 }
 
-/// Serves operators until `stopping` is cancelled and the requests under way are answered.
+/// Serves operators until `stopping` is cancelled and the requests under way are answered, or their
+/// time is up.
 pub(crate) async fn serve(listener: UnixListener, state: AdminState, stopping: CancellationToken) {
     let router = Router::new()
         .route("/v1/cluster/status", get(status))
@@ -100,15 +116,53 @@ pub(crate) async fn serve(listener: UnixListener, state: AdminState, stopping: C
         .route("/v1/cluster/leader", post(members::transfer))
         .route("/v1/cluster/step-down", post(members::step_down))
         .route("/v1/cluster/upgrade", get(upgrade::status).post(upgrade::finalize))
+        .route("/v1/backup", post(back_up))
         .with_state(state);
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the operators' socket ended badly");
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stopping.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
+                connections.spawn(connection(stream, router.clone(), stopping.clone()));
+            }
+            // Dropped, which closes it.
+            Ok(_) => tracing::warn!("more operators at a time than {CONNECTIONS_MAX}"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an operator");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
+    // What has not ended by then is cut with the set: it would keep the store open.
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        tracing::warn!("an operator's request was cut short");
+    }
+}
+
+async fn connection(stream: UnixStream, router: Router, stopping: CancellationToken) {
+    let service = TowerToHyperService::new(router);
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // A connection that failed has no one left to be told.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 async fn status(State(state): State<AdminState>) -> Response {
     Json(&*state.survey.status().await).into_response()
+}
+
+async fn back_up(State(state): State<AdminState>) -> Response {
+    stream::create(&state.backups).await
 }
 
 /// A refusal as every error answer of the client port.

@@ -1,11 +1,13 @@
 //! The command line: data on standard output, everything else on standard error.
 
+mod backup;
 mod bench;
 mod cluster;
 mod config;
 mod dev;
 mod exit;
 mod operator;
+mod places;
 mod serve;
 mod tls;
 
@@ -34,6 +36,8 @@ enum Command {
     Dev(dev::Dev),
     /// Look after a running cluster
     Cluster(cluster::Cluster),
+    /// Put a cluster's state into a file, and begin a new cluster with it
+    Backup(backup::Backup),
     /// Look at a node's configuration
     Config(config::Config),
     /// Make the certificates by which the nodes of a cluster know each other
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Dev(dev) => dev.run(),
         Command::Cluster(cluster) => cluster.run(),
+        Command::Backup(backup) => backup.run(),
         Command::Config(config) => config.run(),
         Command::Tls(tls) => tls.run(),
         Command::Bench(bench) => bench.run(),

@@ -36,13 +36,19 @@ pub(super) struct Operator {
 impl NodeArgs {
     /// # Errors
     /// Where the configuration cannot be read.
-    pub(super) fn operator(&self) -> Result<Operator, CliError> {
+    pub(super) fn socket(&self) -> Result<PathBuf, CliError> {
         let data_dir = match (&self.data_dir, &self.config) {
             (Some(data_dir), _) => data_dir.clone(),
             (None, file) => config::read(file.as_deref(), &Flags::default())?.0.node.data_dir,
         };
         let socket = admin::sockets_in(&data_dir).into_iter().next();
-        let socket = socket.unwrap_or_else(|| data_dir.join(admin::SOCKET));
+        Ok(socket.unwrap_or_else(|| data_dir.join(admin::SOCKET)))
+    }
+
+    /// # Errors
+    /// Where the configuration cannot be read.
+    pub(super) fn operator(&self) -> Result<Operator, CliError> {
+        let socket = self.socket()?;
         let client = reqwest::Client::builder()
             .timeout(ANSWER_WITHIN)
             .no_proxy()

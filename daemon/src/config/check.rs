@@ -21,6 +21,8 @@ pub(crate) enum CheckError {
     NotAMember(u64),
     #[error("cluster.members has {0} nodes; a cluster is founded by 1, 3, 5 or 7")]
     MemberCount(usize),
+    #[error("{key} is 0; it must be 1 or more, and without backup.directory no backups are made")]
+    NoBackups { key: &'static str },
     #[error(
         "{key} is not set; `synckairos tls issue` makes it, and `synckairos cluster init` and \
          `join` make all that a node needs"
@@ -39,6 +41,7 @@ impl Config {
             return Err(CheckError::NoDataDir);
         }
         self.check_cluster()?;
+        self.check_backups()?;
         let files = [
             ("peer.ca", &self.peer.ca),
             ("peer.certificate", &self.peer.certificate),
@@ -58,6 +61,16 @@ impl Config {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn check_backups(&self) -> Result<(), CheckError> {
+        if self.backup.interval_seconds == 0 {
+            return Err(CheckError::NoBackups { key: "backup.interval_seconds" });
+        }
+        if self.backup.keep == 0 {
+            return Err(CheckError::NoBackups { key: "backup.keep" });
+        }
+        Ok(())
     }
 
     fn check_cluster(&self) -> Result<(), CheckError> {
@@ -109,6 +122,18 @@ mod tests {
         config.cluster.id = String::from("0192f0c4-5b7a-7c31-9f6e-3f3a3f0f7a10");
         config.cluster.members = vec![member(1, 10), member(2, 20), member(3, 30)];
         config
+    }
+
+    #[test]
+    fn backups_that_cannot_be_made_are_refused() {
+        let mut config = three();
+        assert_eq!(config.check_backups(), Ok(()));
+        config.backup.keep = 0;
+        let expected = CheckError::NoBackups { key: "backup.keep" };
+        assert_eq!(config.check_backups(), Err(expected));
+        config.backup.interval_seconds = 0;
+        let expected = CheckError::NoBackups { key: "backup.interval_seconds" };
+        assert_eq!(config.check_backups(), Err(expected));
     }
 
     #[test]

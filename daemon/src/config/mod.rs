@@ -14,8 +14,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    disk::DiskSettings, http::settings::HttpSettings, raft::settings::RaftSettings,
-    sessions::settings::SessionSettings,
+    backup::settings::BackupSettings, disk::DiskSettings, http::settings::HttpSettings,
+    raft::settings::RaftSettings, sessions::settings::SessionSettings,
 };
 
 pub(crate) use sources::{Flags, load, read};
@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) sessions: SessionSettings,
     pub(crate) raft: RaftSettings,
     pub(crate) disk: DiskSettings,
+    pub(crate) backup: BackupSettings,
     pub(crate) log: LogConfig,
 }
 

@@ -9,7 +9,8 @@ mod keeper;
 mod room;
 
 use std::{
-    io,
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -102,6 +103,16 @@ impl Disk {
         self.free_min_bytes == 0 || seen.room.after(left, self.free_min_bytes) != Room::Exhausted
     }
 
+    /// How many bytes whoever writes into `directory` must leave free: none where that is on another
+    /// disk than the data.
+    ///
+    /// # Errors
+    /// What the system says where it cannot tell.
+    pub(crate) fn keeps_free_at(&self, directory: &Path) -> io::Result<u64> {
+        let same = fs::metadata(directory)?.dev() == fs::metadata(&*self.data_dir)?.dev();
+        Ok(if same { self.free_min_bytes } else { 0 })
+    }
+
     /// Waits until it takes no more log entries.
     pub(crate) async fn exhausted(&self) {
         let mut seen = self.seen.subscribe();
@@ -133,6 +144,14 @@ impl Disk {
         self.seen.send_replace(now);
         Ok((before, now))
     }
+}
+
+/// Bytes free for users other than root, on the disk of `directory`.
+///
+/// # Errors
+/// What the system says where it cannot tell.
+pub(crate) fn free_bytes(directory: &Path) -> io::Result<u64> {
+    measure(directory).map(|(free_bytes, _)| free_bytes)
 }
 
 /// Bytes free and in all, where `path` is or will be made.

@@ -13,6 +13,7 @@ use synckairos_protocol::{
 use synckairos_raft_store::Applied;
 
 use crate::{
+    backup::schedule::ScheduleHealth,
     disk::{Disk, Room},
     raft::{Raft, clock::ClusterClock, messages::PROTOCOL_NEWEST, vitals::Vitals},
     sessions::Sessions,
@@ -95,6 +96,7 @@ pub(crate) struct Reporter {
     pub(crate) sessions: Sessions,
     pub(crate) clock: ClusterClock,
     pub(crate) disk: Disk,
+    pub(crate) backups: ScheduleHealth,
     pub(crate) certificate_expires: SystemTime,
 }
 
@@ -156,6 +158,7 @@ impl Reporter {
             let told = warnings.contains(&reason);
             warnings.extend((!told).then(|| format!("it is not ready: {reason}")));
         }
+        warnings.extend(self.backups.complaint());
         if WALL_OFFSET_WARN_MS < wall_offset_ms.unsigned_abs() {
             warnings.push(format!(
                 "its wall clock is {wall_offset_ms} ms from cluster time; check time \

@@ -8,6 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
 use crate::{
+    backup::{
+        self,
+        schedule::{Schedule, ScheduleHealth},
+    },
     config::Config,
     disk::{self, Disk},
     health::{Survey, report::Reporter},
@@ -31,6 +35,9 @@ pub(super) struct Parts {
     /// Where this node may let others in.
     pub(super) authority: Option<ClusterCa>,
     pub(super) outdated: watch::Sender<Option<String>>,
+    /// Cancelled when the node takes no more requests.
+    pub(super) stopping: CancellationToken,
+    /// Cancelled when it leaves its peers.
     pub(super) ended: CancellationToken,
 }
 
@@ -39,16 +46,18 @@ pub(super) struct Watched {
     pub(super) survey: Survey,
     pub(super) members: Members,
     pub(super) service: PeerService,
+    pub(super) backups: backup::Source,
 }
 
 impl Parts {
-    /// Starts to watch the disk and the members.
+    /// Starts to watch the disk and the members, and to make backups.
     pub(super) fn watch(
         self,
         config: &Config,
         inbox: SnapshotInbox,
         tasks: &mut JoinSet<()>,
     ) -> Result<Watched, NodeError> {
+        let (backups, backup_health) = self.back_up(config, tasks)?;
         let Self { raft, sessions, applied, clock, peers, disk, metrics, .. } = self;
         let reporter = Reporter {
             raft: raft.clone(),
@@ -56,6 +65,7 @@ impl Parts {
             sessions: sessions.clone(),
             clock: clock.clone(),
             disk: disk.clone(),
+            backups: backup_health,
             certificate_expires: self.certificate_expires,
         };
         let survey = Survey::new(reporter.clone(), peers.clone(), config.cluster.id.parse()?);
@@ -82,6 +92,32 @@ impl Parts {
             members: members.clone(),
             joining: JoinDoor::new(self.authority),
         };
-        Ok(Watched { survey, members, service })
+        Ok(Watched { survey, members, service, backups })
+    }
+
+    /// Starts to make backups, where the configuration says so; what they are made of, and how it
+    /// goes.
+    fn back_up(
+        &self,
+        config: &Config,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(backup::Source, ScheduleHealth), NodeError> {
+        let source = backup::Source {
+            sessions: self.sessions.clone(),
+            applied: self.applied.clone(),
+            cluster: config.cluster.id.parse()?,
+            node: config.node.id,
+            stopping: self.stopping.clone(),
+        };
+        let health = ScheduleHealth::default();
+        let schedule = Schedule {
+            source: source.clone(),
+            settings: config.backup.clone(),
+            disk: self.disk.clone(),
+            metrics: self.metrics.clone(),
+            health: health.clone(),
+        };
+        tasks.spawn(backup::schedule::run(schedule));
+        Ok((source, health))
     }
 }

@@ -197,7 +197,10 @@ impl Sessions {
     }
 
     /// Waits until this node has applied everything that was acknowledged before the call.
-    async fn catch_up(&self) -> Result<(), Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal::NoLeader`] where no majority confirms in time how far that is.
+    pub(crate) async fn catch_up(&self) -> Result<(), Refusal> {
         let deadline = Instant::now() + self.shared.settings.request_timeout();
         let read = self.shared.reads.confirm(deadline).await?;
         let behind = self.shared.applied.applied_index().is_none_or(|at| at < read.index);

@@ -41,6 +41,7 @@ struct Series {
     raft_applied: IntGauge,
     commit_latency: Histogram,
     clock: ClockSeries,
+    backups: BackupSeries,
     disk_free: IntGauge,
     disk_low: IntGauge,
 }
@@ -74,6 +75,44 @@ impl ClockSeries {
         keep(registry, self.offset.clone());
         keep(registry, self.ahead_of_leader.clone());
         keep(registry, self.outages.clone());
+    }
+}
+
+/// The backups that this node makes by itself.
+struct BackupSeries {
+    interval: IntGauge,
+    last_success: IntGauge,
+    last_size: IntGauge,
+    failures: IntCounter,
+}
+
+impl BackupSeries {
+    fn new() -> Self {
+        Self {
+            interval: gauge_named(
+                "synckairos_backup_interval_seconds",
+                "From one scheduled backup to the next; 0 where this node makes none",
+            ),
+            last_success: gauge_named(
+                "synckairos_backup_last_success_timestamp_seconds",
+                "When the newest scheduled backup was begun, by this host's wall clock; 0 before it",
+            ),
+            last_size: gauge_named(
+                "synckairos_backup_last_size_bytes",
+                "Size of the newest scheduled backup",
+            ),
+            failures: counter(
+                "synckairos_backup_failures_total",
+                "Scheduled backups that failed; each is tried again",
+            ),
+        }
+    }
+
+    fn register(&self, registry: &Registry) {
+        for gauge in [&self.interval, &self.last_success, &self.last_size] {
+            keep(registry, gauge.clone());
+        }
+        keep(registry, self.failures.clone());
     }
 }
 
@@ -188,6 +227,21 @@ impl Metrics {
         });
     }
 
+    /// This node makes backups by itself, so often.
+    pub(crate) fn set_backup_interval(&self, interval: Duration) {
+        self.series.backups.interval.set(gauge(interval.as_secs()));
+    }
+
+    /// The newest scheduled backup was begun at this wall time and has this size.
+    pub(crate) fn backup_made(&self, at_seconds: u64, bytes: u64) {
+        self.series.backups.last_success.set(gauge(at_seconds));
+        self.series.backups.last_size.set(gauge(bytes));
+    }
+
+    pub(crate) fn backup_failed(&self) {
+        self.series.backups.failures.inc();
+    }
+
     pub(crate) fn set_active_sessions(&self, sessions: usize) {
         self.series.active_sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
     }
@@ -262,6 +316,7 @@ impl Series {
                 &COMMIT_BUCKETS_MS,
             ),
             clock: ClockSeries::new(),
+            backups: BackupSeries::new(),
             disk_free: gauge_named(
                 "synckairos_disk_free_bytes",
                 "Bytes free on the disk of the data directory",
@@ -296,6 +351,7 @@ impl Series {
         }
         keep(&self.registry, self.connections_refused.clone());
         self.clock.register(&self.registry);
+        self.backups.register(&self.registry);
     }
 }
 

@@ -94,3 +94,24 @@ pub enum BackupError {
     #[error("cannot write the log: {0}; look for room and for rights in the data directory")]
     Log(#[from] FoundError),
 }
+
+impl BackupError {
+    /// The bytes are not those that were written: no version can use them.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Manifest { .. } | Self::Damaged { .. } | Self::Mismatch { .. } => true,
+            Self::Nothing
+            | Self::Write(_)
+            | Self::State(_)
+            | Self::Encode(_)
+            | Self::Open { .. }
+            | Self::Newer { .. }
+            | Self::NotEmpty { .. }
+            | Self::SameCluster(_)
+            | Self::NotTheFounder { .. }
+            | Self::Io { .. }
+            | Self::Directory(_)
+            | Self::Log(_) => false,
+        }
+    }
+}

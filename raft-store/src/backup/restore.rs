@@ -1,10 +1,13 @@
 //! Beginning a new cluster with the state of a backup.
 //!
 //! What is made is the data directory of a node that has taken a snapshot at the backup's revision
-//! and purged its log up to there. It is made beside its place and moved there when it is whole.
+//! and purged its log up to there. It is made in a directory within its place, so that the place
+//! may be a file system of its own, and moved up when it is whole: the log first, because a log
+//! that begins in the middle is never opened without the state that it needs.
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -28,8 +31,10 @@ use crate::{
 };
 
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
-/// What the directory is called until it is whole.
+/// Where it is made until it is whole.
 const UNFINISHED: &str = "restoring";
+/// A new file system is not empty.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// The node that begins the new cluster, and who belongs to that.
 #[derive(Clone, Debug)]
@@ -41,30 +46,44 @@ pub struct Place {
     pub members: BTreeMap<u64, PeerNode>,
 }
 
-/// Makes the data directory of the first node of a new cluster, whose state is that of the backup.
+/// Makes the data directory of the first node of a new cluster, whose state is that of the backup,
+/// and has `furnish` put there what else the node needs.
 ///
 /// The ids of the new cluster's nodes have nothing to do with those of the old one. Positions in
 /// the log go on from the backup's.
 ///
 /// # Errors
-/// [`BackupError`]; nothing is left then.
-pub fn restore(backup: &Path, place: &Place) -> Result<ManifestV1, BackupError> {
+/// [`BackupError`], or what `furnish` says; nothing is left then.
+pub fn restore<E: From<BackupError>>(
+    backup: &Path,
+    place: &Place,
+    furnish: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<ManifestV1, E> {
     let Begun { manifest, .. } = read::begin(backup)?;
     check(&manifest, place)?;
-    let data_dir = std::path::absolute(&place.data_dir)
-        .map_err(|source| BackupError::Io { path: place.data_dir.clone(), source })?;
-    let unfinished = unfinished(&data_dir);
-    remove(&unfinished)?;
-    let made = fill(backup, place, &unfinished).and_then(|manifest| {
-        let io = |source| BackupError::Io { path: data_dir.clone(), source };
-        layout::rename_durably(&unfinished, &data_dir).map_err(io)?;
-        Ok(manifest)
-    });
+    let existed = place.data_dir.exists();
+    let made = make(backup, place)
+        .map_err(E::from)
+        .and_then(|manifest| furnish(&place.data_dir).map(|()| manifest));
     if made.is_err() {
         // The first reason is the one to tell.
-        let _ = remove(&unfinished);
+        let _ = clear(&place.data_dir);
+        if !existed {
+            let _ = fs::remove_dir(&place.data_dir);
+        }
     }
     made
+}
+
+fn make(backup: &Path, place: &Place) -> Result<ManifestV1, BackupError> {
+    let data_dir = &place.data_dir;
+    // What an interrupted attempt left there.
+    clear(data_dir)?;
+    let unfinished = data_dir.join(UNFINISHED);
+    let manifest = fill(backup, place, &unfinished)?;
+    move_up(&unfinished, data_dir)
+        .map_err(|source| BackupError::Io { path: data_dir.clone(), source })?;
+    Ok(manifest)
 }
 
 fn check(manifest: &ManifestV1, place: &Place) -> Result<(), BackupError> {
@@ -77,29 +96,46 @@ fn check(manifest: &ManifestV1, place: &Place) -> Result<(), BackupError> {
         return Err(BackupError::NotTheFounder { node, founder });
     }
     let path = &place.data_dir;
-    match fs::read_dir(path) {
-        Ok(mut files) => match files.next() {
-            Some(_) => Err(BackupError::NotEmpty { path: path.clone() }),
-            None => Ok(()),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(BackupError::Io { path: path.clone(), source }),
+    let io = |source| BackupError::Io { path: path.clone(), source };
+    let found = names(path).map_err(io)?;
+    if found.iter().any(|name| name != UNFINISHED) {
+        return Err(BackupError::NotEmpty { path: path.clone() });
     }
+    Ok(())
 }
 
-fn unfinished(data_dir: &Path) -> PathBuf {
-    let mut name = data_dir.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(UNFINISHED);
-    data_dir.with_file_name(name)
+/// What is in a directory, which need not exist.
+fn names(directory: &Path) -> io::Result<Vec<OsString>> {
+    let files = match fs::read_dir(directory) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let names = files.map(|file| file.map(|file| file.file_name()));
+    let mut names: Vec<OsString> = names.collect::<io::Result<_>>()?;
+    names.retain(|name| name != LOST_AND_FOUND);
+    names.sort();
+    Ok(names)
 }
 
-fn remove(directory: &Path) -> Result<(), BackupError> {
-    match fs::remove_dir_all(directory) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(BackupError::Io { path: directory.to_owned(), source }),
+/// Removes what is in a directory that was empty, or held an interrupted attempt.
+fn clear(directory: &Path) -> Result<(), BackupError> {
+    let remove = |path: &Path| {
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    };
+    let cleared = names(directory)
+        .and_then(|names| names.iter().try_for_each(|name| remove(&directory.join(name))));
+    cleared.map_err(|source| BackupError::Io { path: directory.to_owned(), source })
+}
+
+fn move_up(unfinished: &Path, data_dir: &Path) -> io::Result<()> {
+    let (log, mut others) = (OsString::from(layout::RAFT), names(unfinished)?);
+    others.retain(|name| *name != log);
+    for name in [log].iter().chain(&others) {
+        layout::rename_durably(&unfinished.join(name), &data_dir.join(name))?;
     }
+    fs::remove_dir(unfinished)?;
+    layout::sync_directory(data_dir)
 }
 
 fn fill(backup: &Path, place: &Place, directory: &Path) -> Result<ManifestV1, BackupError> {

@@ -49,6 +49,10 @@ fn new_place(data_dir: &Path) -> Place {
     }
 }
 
+fn restore(file: &Path, place: &Place) -> Result<ManifestV1, BackupError> {
+    backup::restore(file, place, |_| Ok(()))
+}
+
 fn open(place: &Place) -> Opened {
     let (sink, _) = mpsc::channel(100);
     let (data_dir, identity) = (place.data_dir.clone(), place.identity.clone());
@@ -72,7 +76,7 @@ async fn a_new_cluster_begins_with_the_state_of_a_backup() {
     assert_eq!(sessions_of(&file), sessions);
 
     let place = new_place(&directory.path().join("new"));
-    assert_eq!(backup::restore(&file, &place).unwrap(), manifest);
+    assert_eq!(restore(&file, &place).unwrap(), manifest);
     let mut opened = open(&place);
     let restored: Vec<Session> =
         opened.applied.read(|machine| machine.sessions().map(|one| (**one).clone()).collect());
@@ -93,7 +97,7 @@ async fn a_backup_with_one_wrong_bit_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("a.backup");
     let mut node = Node::open(&directory.path().join("old"));
-    node.apply(history(60)).await;
+    node.apply(history(20)).await;
     back_up(&node, &file);
     let whole = fs::read(&file).unwrap();
     let refused = |bytes: &[u8], what: &str| {
@@ -101,10 +105,10 @@ async fn a_backup_with_one_wrong_bit_is_refused() {
         let error = backup::verify(&file).err().unwrap_or_else(|| panic!("{what}"));
         assert!(error.to_string().contains("backup"), "{what}: {error}");
         let place = new_place(&directory.path().join("new"));
-        assert!(backup::restore(&file, &place).is_err(), "{what}");
+        assert!(restore(&file, &place).is_err(), "{what}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "{what} leaves nothing");
     };
-    for position in (0..whole.len()).step_by(97) {
+    for position in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[position] ^= 4;
         refused(&bytes, &format!("byte {position}"));
@@ -114,7 +118,7 @@ async fn a_backup_with_one_wrong_bit_is_refused() {
     }
     refused(&[whole.as_slice(), b"x"].concat(), "a byte more");
     // The manifest of one and the state of another.
-    node.apply([commands(1, 60, 9_000_000, vec![create(77_777)])]).await;
+    node.apply([commands(1, 20, 9_000_000, vec![create(77_777)])]).await;
     let other = directory.path().join("b.backup");
     back_up(&node, &other);
     let head = |bytes: &[u8]| 14 + u32::from_le_bytes(bytes[6..10].try_into().unwrap()) as usize;
@@ -136,19 +140,32 @@ async fn restoring_touches_nothing_that_is_there() {
     node.close().await;
 
     let used = new_place(&directory.path().join("old"));
-    assert!(matches!(backup::restore(&file, &used), Err(BackupError::NotEmpty { .. })));
+    assert!(matches!(restore(&file, &used), Err(BackupError::NotEmpty { .. })));
     let mut same = new_place(&directory.path().join("new"));
     same.identity.cluster = String::from("test");
-    assert!(matches!(backup::restore(&file, &same), Err(BackupError::SameCluster(_))));
+    assert!(matches!(restore(&file, &same), Err(BackupError::SameCluster(_))));
     let mut second = new_place(&directory.path().join("new"));
     second.identity.node = 2;
-    let refused = backup::restore(&file, &second);
+    let refused = restore(&file, &second);
     assert!(matches!(refused, Err(BackupError::NotTheFounder { node: 2, founder: 1 })));
     assert!(!directory.path().join("new").exists());
 
-    // An empty directory is as good as none.
-    let empty = new_place(&directory.path().join("new"));
-    fs::create_dir(&empty.data_dir).unwrap();
-    backup::restore(&file, &empty).unwrap();
-    assert_eq!(open(&empty).applied.applied_index(), Some(9));
+    // What else the node needs cannot be put there.
+    let place = new_place(&directory.path().join("new"));
+    let refused = backup::restore(&file, &place, |home| {
+        assert!(home.join("IDENTITY").exists());
+        fs::write(home.join("node.toml"), "half").unwrap();
+        Err(BackupError::SameCluster(String::from("any error")))
+    });
+    assert!(matches!(refused, Err(BackupError::SameCluster(_))));
+    assert!(!place.data_dir.exists());
+
+    // A new file system is as good as no directory, and so is what an attempt left that was killed.
+    fs::create_dir_all(place.data_dir.join("lost+found")).unwrap();
+    fs::create_dir_all(place.data_dir.join("restoring/raft")).unwrap();
+    restore(&file, &place).unwrap();
+    assert_eq!(Identity::of(&place.data_dir).unwrap(), Some(place.identity.clone()));
+    assert!(place.data_dir.join("lost+found").exists());
+    assert!(!place.data_dir.join("restoring").exists());
+    assert_eq!(open(&place).applied.applied_index(), Some(9));
 }

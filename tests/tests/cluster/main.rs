@@ -1,6 +1,8 @@
 //! Suites that run real nodes. One program, so that what they share is built and linked once;
 //! one suite: `cargo test -p synckairos-tests --test cluster expiry::`.
 
+mod backup;
+mod backup_schedule;
 mod batch;
 mod client;
 mod cluster_time;
@@ -17,6 +19,7 @@ mod limits;
 mod listing;
 mod operators;
 mod outages;
+mod restore;
 mod resume;
 mod resume_storm;
 mod retention;

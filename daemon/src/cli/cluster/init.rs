@@ -2,9 +2,8 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
-use super::places::Listen;
 use crate::{
-    cli::{CliError, Output, note, print, print_json},
+    cli::{CliError, Output, note, places::Listen, print, print_json},
     members::{address::Address, home::Home},
     pki::{ClusterId, NodeName},
 };

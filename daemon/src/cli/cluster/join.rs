@@ -6,9 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::places::Listen;
 use crate::{
-    cli::{CliError, Output, note, print, print_json},
+    cli::{CliError, Output, note, places::Listen, print, print_json},
     config::{self, Flags, HOME_FILE},
     members::{
         address::Address,

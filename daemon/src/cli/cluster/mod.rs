@@ -3,7 +3,6 @@
 mod init;
 mod join;
 mod leader;
-mod places;
 mod remove;
 mod status;
 mod token;
