@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::ioctl_fionread;
 use serde_json::{Value, json};
 use synckairos_tests::{
     cluster::Plan,
@@ -19,12 +20,15 @@ use synckairos_tests::{
     restored::Restored,
     sessions::{new_id, new_session, number, session_id, with},
     socket::Socket,
-    wait::throughout,
+    wait::{PATIENCE, eventually, holds, throughout},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
 };
+
+/// Looks at a reader's side that show that nothing moves any more.
+const STILL: usize = 25;
 
 /// Runs `synckairos` while this test's load goes on.
 async fn run(arguments: &[&str]) -> Printed {
@@ -196,6 +200,14 @@ async fn a_node_stops_in_time_while_a_reader_takes_nothing() {
     let mut begin = [0; 12];
     reader.read_exact(&mut begin).await.unwrap();
     assert_eq!(&begin, b"HTTP/1.1 200");
+    // Until nothing more goes into it.
+    let mut seen = Vec::new();
+    eventually(PATIENCE, "the node waits for its reader", async || {
+        seen.push(ioctl_fionread(&reader).unwrap());
+        let last = &seen[seen.len().saturating_sub(STILL)..];
+        holds(last.len() == STILL && last[0] == last[STILL - 1], || format!("{last:?}"))
+    })
+    .await;
     node.terminate();
     assert!(node.await_end().await.success(), "{}", node.last_log_line());
     node.start();
