@@ -75,6 +75,7 @@ const fn is_of_machine(kind: Kind) -> bool {
         | Kind::ShuttingDown
         | Kind::StorageUnavailable
         | Kind::LeadershipLost
+        | Kind::NodeRemoved
         | Kind::PushUnavailable
         | Kind::NetworkTimeout => false,
     }
@@ -86,6 +87,7 @@ fn after_refusal(kind: Kind, retry_after: Option<Duration>) -> Next {
         | Kind::ShuttingDown
         | Kind::StorageUnavailable
         | Kind::LeadershipLost
+        | Kind::NodeRemoved
         | Kind::NetworkTimeout
         | Kind::Internal => Next::Elsewhere,
         Kind::Overloaded | Kind::RateLimitExceeded => Next::Later(retry_after),
@@ -138,6 +140,7 @@ mod tests {
         let table = [
             (Kind::NoLeader, Nature::Once, Next::Elsewhere),
             (Kind::ShuttingDown, Nature::Once, Next::Elsewhere),
+            (Kind::NodeRemoved, Nature::Once, Next::Elsewhere),
             (Kind::Overloaded, Nature::Once, Next::Later(None)),
             (Kind::ConcurrentModification, Nature::Once, Next::GiveUp),
             (Kind::ConcurrentModification, Nature::Repeatable, Next::GiveUp),
