@@ -50,9 +50,9 @@ type Surveyed = (Instant, Arc<ClusterStatus>);
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Survey {
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
     peers: Peers,
-    cluster: ClusterId,
+    pub(super) cluster: ClusterId,
     last: Arc<Mutex<Option<Surveyed>>>,
 }
 
