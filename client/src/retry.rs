@@ -34,6 +34,12 @@ pub(crate) fn next(failure: &Failure, nature: Nature) -> Next {
     }
 }
 
+/// Is there nobody at this address, or nobody who will serve again soon?
+pub(crate) fn is_gone(failure: &Failure) -> bool {
+    let kind = failure.kind();
+    matches!(kind, ErrorKind::Unreachable | ErrorKind::Service(Kind::NodeRemoved))
+}
+
 /// What the attempt may have done, given what it asked for.
 pub(crate) fn effect_of(failure: &Failure, nature: Nature) -> Effect {
     match nature {
