@@ -4,12 +4,14 @@
 pub mod binary;
 pub mod certificates;
 pub mod chance;
+pub mod client_load;
 pub mod cluster;
 pub mod command_line;
 pub mod events;
 pub mod http;
 pub mod links;
 pub mod load;
+pub mod members;
 pub mod node;
 pub mod ordered;
 pub mod ports;

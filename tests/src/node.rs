@@ -34,6 +34,8 @@ pub struct Node {
     pub directory: PathBuf,
     pub http: Http,
     environment: Vec<(String, String)>,
+    /// It joined, and has its configuration in its data directory.
+    joined: bool,
     process: Mutex<Option<Process>>,
     disk: Mutex<Option<Arc<SmallDisk>>>,
 }
@@ -64,7 +66,14 @@ impl Node {
     ) -> Self {
         let http = Http::new(address);
         let (process, disk) = (Mutex::default(), Mutex::default());
-        Self { id, address, peer, directory, http, environment, process, disk }
+        Self { id, address, peer, directory, http, environment, joined: false, process, disk }
+    }
+
+    /// A node that joined by a token, without rate limits. Its id is known once it runs.
+    pub(crate) fn joined(address: SocketAddr, peer: SocketAddr, directory: PathBuf) -> Self {
+        let unlimited = ["RATE_LIMIT_GENERAL", "RATE_LIMIT_SWITCH"];
+        let environment = unlimited.map(|name| (name.to_owned(), String::from("0"))).to_vec();
+        Self { joined: true, ..Self::new(0, address, peer, directory, environment) }
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -90,8 +99,11 @@ impl Node {
     pub fn start(&self) {
         let mut process = self.process();
         assert!(process.is_none(), "node {} runs", self.id);
-        let file = self.config_file();
-        let arguments = ["serve", "--exit-with-parent", "--config", path_text(&file)];
+        let (option, place) = match self.joined {
+            true => ("--data-dir", self.data_dir()),
+            false => ("--config", self.config_file()),
+        };
+        let arguments = ["serve", "--exit-with-parent", option, path_text(&place)];
         let log = self.log_file();
         let mut command = match &*self.disk() {
             Some(disk) => disk.command(arguments, &log),

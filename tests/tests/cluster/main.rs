@@ -14,6 +14,7 @@ mod leader_loss;
 mod lifecycle;
 mod limits;
 mod listing;
+mod membership;
 mod outages;
 mod resume;
 mod resume_storm;
