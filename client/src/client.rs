@@ -16,23 +16,36 @@ use synckairos_protocol::{
         batch::{BatchResult, BatchResults},
         create::SwitchBody,
         listing::{ListAnswer, ListQuery, StaleAnswer, list_query},
-        rest::{Envelope, NodeAnswer, SessionState, SwitchResult, TimeAnswer},
+        rest::{Envelope, SessionState, SwitchResult, TimeAnswer},
     },
 };
 
+pub use crate::node_handle::{NodeHandle, Readiness};
 use crate::{
+    discovery::{self, Discovery, Occasion},
     error::{ClientError, Failure},
-    nodes::Nodes,
+    nodes::{Nodes, Round},
     pace, requests,
     retry::{self, Next},
-    transport::{Call, Nature, RawAnswer, Transport},
+    transport::{Call, Nature, Transport},
 };
 
 /// Where the cluster is and how long to try.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Base URLs, `http://host:port`; the first is asked first. Any node answers any request.
+    ///
+    /// With [`Config::discover`] they are where the client begins, and where it comes back to when
+    /// nobody else answers: two or three of a cluster's nodes will do, or a name that always leads
+    /// to one.
     pub nodes: Vec<String>,
+    /// Learn from the nodes who belongs to the cluster now, so that every one of
+    /// [`Config::nodes`] can be replaced while the client goes on. Default true.
+    ///
+    /// An address that was learned is used once it has answered, so one that cannot be reached from
+    /// here does no harm. False for a client that must not leave its proxy, or that would find
+    /// somebody else at the addresses by which the nodes know each other.
+    pub discover: bool,
     /// Longest time that one call takes, all its attempts and pauses together. Default 15 s.
     pub deadline: Duration,
     /// Longest time that one attempt takes. Default 7 s: a node gives up after 5 s itself and
@@ -40,7 +53,8 @@ pub struct Config {
     pub attempt_timeout: Duration,
     /// Longest time that it takes to connect. Default 1 s.
     pub connect_timeout: Duration,
-    /// Attempts of one call; 1 sends everything once. Default 30.
+    /// Attempts of one call; 1 sends everything once. Default 100: the deadline ends most calls
+    /// before, and a client that knows more nodes tries no less often.
     pub attempts_max: u32,
     /// Give every request that changes something a key, under which it is sent again where its
     /// fate is unknown, and takes effect once. Default true. A cluster at format level 1, in the
@@ -53,10 +67,11 @@ impl Config {
     pub fn new(nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             nodes: nodes.into_iter().map(Into::into).collect(),
+            discover: true,
             deadline: Duration::from_secs(15),
             attempt_timeout: Duration::from_secs(7),
             connect_timeout: Duration::from_secs(1),
-            attempts_max: 30,
+            attempts_max: 100,
             idempotency_keys: true,
         }
     }
@@ -86,7 +101,8 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) nodes: Nodes,
-    transport: Transport,
+    pub(crate) discovery: Discovery,
+    pub(crate) transport: Transport,
 }
 
 impl Client {
@@ -97,7 +113,8 @@ impl Client {
     pub fn new(config: Config) -> Result<Self, SettingsError> {
         let nodes = Nodes::new(&config.nodes)?;
         let transport = Transport::new(&config)?;
-        Ok(Self { inner: Arc::new(Inner { config, nodes, transport }) })
+        let discovery = Discovery::new(config.discover);
+        Ok(Self { inner: Arc::new(Inner { config, nodes, discovery, transport }) })
     }
 
     /// Creates a session; answers with it, too, where an identical one is there and has not
@@ -218,9 +235,11 @@ impl Client {
         self.call(&Call::read(String::from("/v1/time")), from_json).await
     }
 
-    /// The nodes one by one, in the order of [`Config::nodes`].
+    /// The nodes one by one: those of [`Config::nodes`] in their order, then the members that the
+    /// cluster has named besides, as of now.
     pub fn nodes(&self) -> impl Iterator<Item = NodeHandle<'_>> {
-        self.inner.nodes.urls().iter().map(|url| NodeHandle { client: &self.inner, url })
+        let nodes = self.inner.nodes.all().into_iter();
+        nodes.map(|node| NodeHandle::new(&self.inner, node))
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -253,8 +272,8 @@ impl Client {
     }
 
     fn unwritable(&self, error: serde_json::Error) -> ClientError {
-        let node = self.inner.nodes.url(self.inner.nodes.preferred());
-        ClientError::new(Failure::Unwritable(error), Effect::None, node, 0)
+        let node = self.inner.nodes.preferred();
+        ClientError::new(Failure::Unwritable(error), Effect::None, &node, 0)
     }
 
     /// Sends `call` until it is answered, it must not be sent again, or the time is up.
@@ -263,19 +282,22 @@ impl Client {
         call: &Call,
         decode: fn(&[u8]) -> serde_json::Result<T>,
     ) -> Result<T, ClientError> {
-        let Inner { config, nodes, transport } = &*self.inner;
+        let Inner { config, nodes, transport, .. } = &*self.inner;
         let deadline = Instant::now() + config.deadline;
-        let (mut node, mut attempts, mut pauses, mut failed_in_a_row) =
-            (nodes.preferred(), 0, 0, 0_usize);
+        let (mut node, mut round, mut has_moved) = (nodes.preferred(), Round::default(), false);
+        let (mut attempts, mut pauses) = (0, 0);
         let mut effect = Effect::None;
         loop {
             attempts += 1;
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = config.attempt_timeout.min(left.max(Duration::from_millis(1)));
-            let answer = transport.send(nodes.url(node), call, timeout).await;
+            let answer = transport.send(&node, call, timeout).await;
+            let revision = answer.as_ref().ok().and_then(|answer| answer.membership);
             let failure = match answer.and_then(|answer| answer.into_value(decode)) {
                 Ok(value) => {
-                    nodes.worked(node);
+                    nodes.worked(&node);
+                    let occasion = if has_moved { Occasion::Moved } else { Occasion::InUse };
+                    discovery::consider(&self.inner, occasion, revision);
                     return Ok(value);
                 }
                 Err(failure) => failure,
@@ -285,15 +307,19 @@ impl Client {
             } else if retry::effect_of(&failure, call.nature) == Effect::Unknown {
                 effect = Effect::Unknown;
             }
-            let asked = nodes.url(node);
+            let asked = Arc::clone(&node);
             let pause = match retry::next(&failure, call.nature) {
-                Next::GiveUp => return Err(ClientError::new(failure, effect, asked, attempts)),
+                Next::GiveUp => return Err(ClientError::new(failure, effect, &asked, attempts)),
                 Next::Elsewhere => {
-                    nodes.failed(node);
-                    node = nodes.after(node);
-                    failed_in_a_row += 1;
+                    has_moved = true;
+                    nodes.failed(&asked, retry::is_gone(&failure));
+                    let (next, all_asked) = nodes.next(&asked, &mut round);
+                    node = next;
+                    if all_asked {
+                        discovery::consider(&self.inner, Occasion::NobodyLeft, None);
+                    }
                     // Once round, and again only after a while.
-                    failed_in_a_row.is_multiple_of(nodes.count()).then(|| pace::pause(pauses))
+                    all_asked.then(|| pace::pause(pauses))
                 }
                 Next::Later(asked_for) => {
                     Some(pace::pause(pauses).max(asked_for.unwrap_or_default()))
@@ -301,9 +327,9 @@ impl Client {
             };
             let until = Instant::now() + pause.unwrap_or_default();
             if config.attempts_max <= attempts || deadline <= until {
-                return Err(ClientError::new(failure, effect, asked, attempts));
+                return Err(ClientError::new(failure, effect, &asked, attempts));
             }
-            tracing::debug!(node = asked, attempts, %failure, "request is sent again");
+            tracing::debug!(node = &*asked, attempts, %failure, "request is sent again");
             if pause.is_some() {
                 pauses += 1;
                 tokio::time::sleep_until(until.into()).await;
@@ -312,88 +338,8 @@ impl Client {
     }
 }
 
-fn from_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+pub(crate) fn from_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(body)
-}
-
-/// One node, asked for itself: once, and nobody else in its place.
-#[derive(Clone, Copy, Debug)]
-pub struct NodeHandle<'a> {
-    client: &'a Inner,
-    url: &'a str,
-}
-
-/// Whether a node can serve.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    Ready,
-    /// The node's own words for what is missing.
-    NotReady(String),
-}
-
-impl NodeHandle<'_> {
-    /// Base URL.
-    pub fn url(&self) -> &str {
-        self.url
-    }
-
-    /// Does the process answer?
-    ///
-    /// # Errors
-    /// It does not.
-    pub async fn health(&self) -> Result<(), ClientError> {
-        self.ask("/health", |_| Ok(())).await
-    }
-
-    /// Can the node serve requests now?
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn ready(&self) -> Result<Readiness, ClientError> {
-        let answer = self.send("/ready").await?;
-        if answer.status != 503 {
-            return self.value(answer, |_| Ok(Readiness::Ready));
-        }
-        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let reason = body.get("error").and_then(serde_json::Value::as_str).unwrap_or("no reason");
-        Ok(Readiness::NotReady(reason.to_owned()))
-    }
-
-    /// What the node knows of itself and of its leader.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn info(&self) -> Result<NodeAnswer, ClientError> {
-        self.ask("/v1/node", from_json).await
-    }
-
-    async fn ask<T>(
-        &self,
-        path: &str,
-        decode: fn(&[u8]) -> serde_json::Result<T>,
-    ) -> Result<T, ClientError> {
-        let answer = self.send(path).await?;
-        self.value(answer, decode)
-    }
-
-    async fn send(&self, path: &str) -> Result<RawAnswer, ClientError> {
-        let call = Call::read(path.to_owned());
-        let timeout = self.client.config.attempt_timeout;
-        let answer = self.client.transport.send(self.url, &call, timeout).await;
-        answer.map_err(|failure| self.error(failure))
-    }
-
-    fn value<T>(
-        &self,
-        answer: RawAnswer,
-        decode: fn(&[u8]) -> serde_json::Result<T>,
-    ) -> Result<T, ClientError> {
-        answer.into_value(decode).map_err(|failure| self.error(failure))
-    }
-
-    fn error(&self, failure: Failure) -> ClientError {
-        ClientError::new(failure, Effect::None, self.url, 1)
-    }
 }
 
 #[cfg(test)]

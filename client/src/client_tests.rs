@@ -17,9 +17,10 @@ use crate::{
 
 const SESSION: SessionId = SessionId::from_bits(0);
 
+/// One that asks nobody but these, and only what the test asks.
 fn client(urls: impl IntoIterator<Item = String>) -> Client {
     let quick = Duration::from_millis(300);
-    let config = Config { attempt_timeout: quick, ..Config::new(urls) };
+    let config = Config { attempt_timeout: quick, discover: false, ..Config::new(urls) };
     Client::new(Config { deadline: Duration::from_secs(3), ..config }).unwrap()
 }
 
@@ -55,7 +56,7 @@ async fn a_dead_node_is_left_and_the_living_one_remembered() {
     let living = TestServer::start(|_, _| success()).await;
     let client = client([nobody().await, living.url.clone()]);
     assert_eq!(client.pause(SESSION, Some(4)).await.unwrap(), state());
-    assert_eq!(client.inner.nodes.preferred(), 1);
+    assert_eq!(*client.inner.nodes.preferred(), *living.url);
     client.get(SESSION).await.unwrap();
     let path = format!("/v1/sessions/{SESSION}");
     assert_eq!(
@@ -150,6 +151,7 @@ async fn refusals_are_retried_where_they_pass() {
     let table = [
         (Kind::NoLeader, true, 1),
         (Kind::ShuttingDown, true, 1),
+        (Kind::NodeRemoved, true, 1),
         (Kind::Overloaded, true, 2),
         (Kind::ConcurrentModification, false, 1),
         (Kind::InvalidSessionState, false, 1),

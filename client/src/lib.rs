@@ -33,8 +33,10 @@
 //! [`error::ClientError::effect`].
 
 pub mod client;
+mod discovery;
 pub mod error;
 pub mod follow;
+mod node_handle;
 mod nodes;
 mod pace;
 pub mod project;

@@ -34,6 +34,12 @@ pub(crate) fn next(failure: &Failure, nature: Nature) -> Next {
     }
 }
 
+/// Is there nobody at this address, or nobody who will serve again soon?
+pub(crate) fn is_gone(failure: &Failure) -> bool {
+    let kind = failure.kind();
+    matches!(kind, ErrorKind::Unreachable | ErrorKind::Service(Kind::NodeRemoved))
+}
+
 /// What the attempt may have done, given what it asked for.
 pub(crate) fn effect_of(failure: &Failure, nature: Nature) -> Effect {
     match nature {
@@ -79,6 +85,7 @@ const fn is_of_machine(kind: Kind) -> bool {
         | Kind::ShuttingDown
         | Kind::StorageUnavailable
         | Kind::LeadershipLost
+        | Kind::NodeRemoved
         | Kind::PushUnavailable
         | Kind::NetworkTimeout => false,
     }
@@ -90,6 +97,7 @@ fn after_refusal(kind: Kind, retry_after: Option<Duration>) -> Next {
         | Kind::ShuttingDown
         | Kind::StorageUnavailable
         | Kind::LeadershipLost
+        | Kind::NodeRemoved
         | Kind::NetworkTimeout
         | Kind::Internal => Next::Elsewhere,
         Kind::Overloaded | Kind::RateLimitExceeded => Next::Later(retry_after),
@@ -146,6 +154,7 @@ mod tests {
         let table = [
             (Kind::NoLeader, Nature::Once, Next::Elsewhere),
             (Kind::ShuttingDown, Nature::Once, Next::Elsewhere),
+            (Kind::NodeRemoved, Nature::Once, Next::Elsewhere),
             (Kind::Overloaded, Nature::Once, Next::Later(None)),
             (Kind::ConcurrentModification, Nature::Once, Next::GiveUp),
             (Kind::ConcurrentModification, Nature::Repeatable, Next::GiveUp),

@@ -14,6 +14,8 @@ pub(crate) enum Reply {
     Answer(u16, String),
     /// As `Answer`, with `Retry-After`.
     Wait(u16, String, u64),
+    /// As `Answer`, with the revision of the membership.
+    Told(u16, String, u64),
     /// The connection is closed without an answer.
     Drop,
     /// Nothing is ever answered.
@@ -91,6 +93,9 @@ async fn converse(
             Reply::Answer(status, body) => (status, body, String::new()),
             Reply::Wait(status, body, seconds) => {
                 (status, body, format!("Retry-After: {seconds}\r\n"))
+            }
+            Reply::Told(status, body, revision) => {
+                (status, body, format!("Synckairos-Membership: {revision}\r\n"))
             }
             Reply::Drop => return,
             Reply::Hang => std::future::pending().await,

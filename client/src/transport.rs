@@ -47,6 +47,8 @@ pub(crate) enum Nature {
     Once,
 }
 
+/// By which a node says that the members have changed.
+const MEMBERSHIP: &str = "synckairos-membership";
 /// Under which the cluster knows a request again.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -56,6 +58,8 @@ pub(crate) struct RawAnswer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     retry_after: Option<Duration>,
+    /// Revision of the cluster's membership, as far as the node knows.
+    pub(crate) membership: Option<u64>,
 }
 
 impl Call {
@@ -102,9 +106,11 @@ impl Transport {
         }
         let response = request.send().await.map_err(Failure::of_transport)?;
         let status = response.status().as_u16();
-        let retry_after = retry_after(&response);
+        // Whole seconds; the form with a date is not used by us.
+        let retry_after = number(&response, RETRY_AFTER.as_str()).map(Duration::from_secs);
+        let membership = number(&response, MEMBERSHIP);
         let body = read_body(response).await?;
-        Ok(RawAnswer { status, body, retry_after })
+        Ok(RawAnswer { status, body, retry_after, membership })
     }
 }
 
@@ -114,7 +120,7 @@ impl RawAnswer {
         self,
         decode: fn(&[u8]) -> serde_json::Result<T>,
     ) -> Result<T, Failure> {
-        let Self { status, body, retry_after } = self;
+        let Self { status, body, retry_after, .. } = self;
         let unreadable = |what: &str, error: serde_json::Error| Failure::Unreadable {
             status,
             reason: format!("its body is no {what}: {error}"),
@@ -145,8 +151,6 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-/// Whole seconds; the form with a date is not used by us.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+fn number(response: &Response, header: &str) -> Option<u64> {
+    response.headers().get(header)?.to_str().ok()?.parse().ok()
 }

@@ -113,6 +113,8 @@ kinds! {
     StorageUnavailable        "STORAGE_UNAVAILABLE"      "STORAGE_UNAVAILABLE"       503 Retry None;
     /// The leader changed while the request was under way.
     LeadershipLost            "LEADERSHIP_LOST"          "LEADERSHIP_LOST"           503 Retry Unknown;
+    /// The node is no member of its cluster any more.
+    NodeRemoved               "NODE_REMOVED"             "NODE_REMOVED"              503 Retry None;
     /// Updates cannot be pushed now.
     PushUnavailable           "PUSH_UNAVAILABLE"         "PUSH_UNAVAILABLE"          503 Retry None;
     /// No answer in time.

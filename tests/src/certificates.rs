@@ -12,6 +12,7 @@ use rcgen::{
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
+    key_pem: String,
 }
 
 /// PEM text.
@@ -31,11 +32,20 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate_pem = params.self_signed(&key).expect("the key can sign").pem();
-        Self { issuer: Issuer::new(params, key), certificate_pem }
+        let key_pem = key.serialize_pem();
+        Self { issuer: Issuer::new(params, key), certificate_pem, key_pem }
     }
 
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// Lets a node issue certificates for those that join: puts `ca.key` into `directory`.
+    ///
+    /// # Panics
+    /// Where the file cannot be written.
+    pub fn entrust(&self, directory: &Path) {
+        write_private(&directory.join("ca.key"), &self.key_pem);
     }
 
     /// A certificate for node `node` of `cluster_id`.

@@ -32,6 +32,7 @@ pub struct Plan {
     nodes: u64,
     relayed: bool,
     limited: bool,
+    open: bool,
     settings: Vec<(&'static str, Value)>,
     environment: Vec<(String, String)>,
 }
@@ -40,7 +41,7 @@ impl Plan {
     #[must_use]
     pub fn of(nodes: u64) -> Self {
         let (settings, environment) = (Vec::new(), Vec::new());
-        Self { nodes, relayed: false, limited: false, settings, environment }
+        Self { nodes, relayed: false, limited: false, open: false, settings, environment }
     }
 
     /// With links that can be cut.
@@ -54,6 +55,13 @@ impl Plan {
     #[must_use]
     pub fn with_limits(mut self) -> Self {
         self.limited = true;
+        self
+    }
+
+    /// With nodes that can let others in: each has the authority's key.
+    #[must_use]
+    pub fn open_to_others(mut self) -> Self {
+        self.open = true;
         self
     }
 
@@ -97,6 +105,11 @@ impl Plan {
             if !self.limited {
                 set(&mut config, "http.rate_limit_general", Value::Integer(0));
                 set(&mut config, "http.rate_limit_switch", Value::Integer(0));
+            }
+            if self.open {
+                cluster.authority.entrust(&node.directory);
+                let key = node.directory.join("ca.key").display().to_string();
+                set(&mut config, "peer.ca_key", Value::from(key));
             }
             for (key, value) in &self.settings {
                 set(&mut config, key, value.clone());

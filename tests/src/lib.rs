@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod certificates;
 pub mod chance;
+pub mod client_load;
 pub mod cluster;
 pub mod command_line;
 pub mod events;
@@ -11,6 +12,7 @@ pub mod home;
 pub mod http;
 pub mod links;
 pub mod load;
+pub mod members;
 pub mod node;
 pub mod ordered;
 pub mod ports;

@@ -37,6 +37,8 @@ pub struct Node {
     environment: Vec<(String, String)>,
     /// Another version of the program than the one under test.
     program: Mutex<Option<PathBuf>>,
+    /// It joined, and has its configuration in its data directory.
+    joined: bool,
     process: Mutex<Option<Process>>,
     disk: Mutex<Option<Arc<SmallDisk>>>,
 }
@@ -67,7 +69,15 @@ impl Node {
     ) -> Self {
         let http = Http::new(address);
         let (program, process, disk) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { id, address, peer, directory, http, environment, program, process, disk }
+        let joined = false;
+        Self { id, address, peer, directory, http, environment, program, joined, process, disk }
+    }
+
+    /// A node that joined by a token, without rate limits. Its id is known once it runs.
+    pub(crate) fn joined(address: SocketAddr, peer: SocketAddr, directory: PathBuf) -> Self {
+        let unlimited = ["RATE_LIMIT_GENERAL", "RATE_LIMIT_SWITCH"];
+        let environment = unlimited.map(|name| (name.to_owned(), String::from("0"))).to_vec();
+        Self { joined: true, ..Self::new(0, address, peer, directory, environment) }
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -106,8 +116,12 @@ impl Node {
     pub fn start(&self) {
         let mut process = self.process();
         assert!(process.is_none(), "node {} runs", self.id);
-        let file = self.config_file();
-        let arguments = ["serve", "--exit-with-parent", "--config", path_text(&file)];
+        let (option, place) = if self.joined {
+            ("--data-dir", self.data_dir())
+        } else {
+            ("--config", self.config_file())
+        };
+        let arguments = ["serve", "--exit-with-parent", option, path_text(&place)];
         let log = self.log_file();
         let mut command = match &*self.disk() {
             Some(disk) => disk.command(arguments, &log),

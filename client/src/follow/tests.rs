@@ -7,7 +7,10 @@ use synckairos_protocol::{
     event::Cause,
     machine::Machine,
     session::SyncMode,
-    wire::ws::{ClientMessage, ServerMessage},
+    wire::{
+        rest::{MemberAnswer, NodesAnswer},
+        ws::{ClientMessage, ServerMessage},
+    },
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -181,6 +184,11 @@ fn the_next_node_goes_on_after_the_last_version() {
     }
 }
 
+/// One that sends nothing but what followers send.
+fn client(urls: impl IntoIterator<Item = String>) -> Client {
+    Client::new(Config { discover: false, ..Config::new(urls) }).unwrap()
+}
+
 struct Node {
     listener: TcpListener,
     url: String,
@@ -231,7 +239,7 @@ async fn until(subscription: &mut Subscription, last: &str) -> String {
 #[tokio::test]
 async fn a_follower_goes_on_at_another_node_and_misses_nothing() {
     let (first, second) = (Node::start().await, Node::start().await);
-    let client = Client::new(Config::new([first.url.clone(), second.url.clone()])).unwrap();
+    let client = client([first.url.clone(), second.url.clone()]);
     let mut subscription = client.follow(SESSION);
 
     let (mut socket, asked) = first.accept().await;
@@ -263,7 +271,7 @@ async fn a_follower_goes_on_at_another_node_and_misses_nothing() {
 #[tokio::test]
 async fn a_node_of_an_earlier_release_is_asked_for_the_state() {
     let node = Node::start().await;
-    let mut subscription = Client::new(Config::new([node.url.clone()])).unwrap().follow(SESSION);
+    let mut subscription = client([node.url.clone()]).follow(SESSION);
     let (mut socket, _) = node.accept().await;
     say(&mut socket, synced(1, 3)).await;
     assert_eq!(until(&mut subscription, "v3").await, "connected v3");
@@ -283,7 +291,7 @@ async fn nonsense_and_dead_nodes_are_left_behind() {
     let (first, second) = (Node::start().await, Node::start().await);
     let nobody = crate::test_server::nobody().await;
     let urls = [nobody, first.url.clone(), second.url.clone()];
-    let mut subscription = Client::new(Config::new(urls)).unwrap().follow(SESSION);
+    let mut subscription = client(urls).follow(SESSION);
 
     let (mut socket, _) = first.accept().await;
     let text = json!({"type": "STATE_SYNC", "state": 3}).to_string();
@@ -300,10 +308,36 @@ async fn nonsense_and_dead_nodes_are_left_behind() {
 #[tokio::test]
 async fn dropping_the_subscription_closes_the_socket() {
     let node = Node::start().await;
-    let client = Client::new(Config::new([node.url.clone()])).unwrap();
+    let client = client([node.url.clone()]);
     let subscription = client.follow(SESSION);
     let (mut socket, _) = node.accept().await;
     drop(subscription);
     let end = timeout(Duration::from_secs(10), socket.next()).await.expect("an end in time");
     assert!(matches!(end, None | Some(Err(_))));
+}
+
+#[tokio::test]
+async fn a_follower_goes_on_at_a_node_that_it_learned_of() {
+    let (seed, member) = (Node::start().await, Node::start().await);
+    let client = client([seed.url.clone()]);
+    let mut subscription = client.follow(SESSION);
+    let (mut socket, _) = seed.accept().await;
+    say(&mut socket, synced(1, 3)).await;
+    assert_eq!(until(&mut subscription, "v3").await, "connected v3");
+
+    let http = member.url.trim_start_matches("http://").to_owned();
+    let answer = NodesAnswer {
+        cluster_id: String::from("ours"),
+        nodes: vec![MemberAnswer { id: 4, http, voter: true }],
+        leader: None,
+        membership_revision: 9,
+    };
+    let nodes = &client.inner().nodes;
+    nodes.hear(&nodes.preferred(), &answer);
+    nodes.answered(&member.url.as_str().into());
+    drop((socket, seed));
+    let (mut socket, asked) = member.accept().await;
+    assert_eq!(asked, "since=3");
+    say(&mut socket, pushed(1, 4, 20)).await;
+    assert_eq!(until(&mut subscription, "v4").await, "disconnected connected v4");
 }

@@ -50,9 +50,9 @@ type Surveyed = (Instant, Arc<ClusterStatus>);
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Survey {
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
     peers: Peers,
-    cluster: ClusterId,
+    pub(super) cluster: ClusterId,
     last: Arc<Mutex<Option<Surveyed>>>,
 }
 
@@ -98,9 +98,20 @@ impl Survey {
     }
 
     /// Ids and peer addresses of the members, as this node knows them.
-    pub(crate) fn members(&self) -> Vec<(u64, String)> {
+    pub(crate) fn peer_addresses(&self) -> Vec<(u64, String)> {
         let members = self.reporter.report().membership.members;
         members.into_iter().map(|member| (member.node, member.peer)).collect()
+    }
+
+    /// The members that answer now, and up to where their logs reach.
+    pub(crate) async fn answering(&self) -> BTreeMap<u64, u64> {
+        let own = self.reporter.report();
+        let heard = self.ask_all(&own).await;
+        let answered = heard.values().filter_map(|heard| match heard {
+            Heard::Report { report, .. } => Some((report.node, report.last_log)),
+            Heard::Nothing(_) => None,
+        });
+        answered.collect()
     }
 
     /// The newest format level that each member understands; `None` where it did not answer.

@@ -33,6 +33,8 @@ const TOO_MANY_SWITCHES: &str =
     "Too many cycle switches in this session; wait until the window ends";
 /// Tells clients to let go of an idle connection before the node does.
 const KEEP_ALIVE: &str = "timeout=5";
+/// By which clients know that the members have changed: the revision of [`status::nodes`].
+const MEMBERSHIP: HeaderName = HeaderName::from_static("synckairos-membership");
 
 /// What a request needs to know of the server that it arrived at.
 #[derive(Clone)]
@@ -111,7 +113,8 @@ pub(super) async fn handle(
             client: arrival.client,
         });
     }
-    let response = dress(reply, &head, &state.settings.cors_origin, request_id);
+    let mut response = dress(reply, &head, &state.settings.cors_origin, request_id);
+    response.headers_mut().insert(MEMBERSHIP, state.survey.membership_revision().into());
     match events {
         Some(events) => response.map(|_| events),
         None => response,
@@ -174,7 +177,11 @@ fn unlimited(route: Route<'_>, method: &Method, path: &str) -> Step {
         Route::OpenApi => Step::Answered(docs::specification()),
         Route::DocsRoot => Step::Answered(docs::redirect()),
         Route::Docs(file) => Step::Answered(docs::file(file)),
-        Route::Ready | Route::Metrics | Route::Node | Route::ClusterStatus => Step::Node,
+        Route::Ready
+        | Route::Metrics
+        | Route::Node
+        | Route::ClusterStatus
+        | Route::ClusterNodes => Step::Node,
         Route::Sessions
         | Route::Session(_)
         | Route::Command(..)
@@ -211,6 +218,7 @@ fn limited(edge: Edge<'_>, route: Route<'_>, head: &http::request::Parts, body: 
 async fn node_reply(state: &AppState, route: Route<'_>) -> Reply {
     match route {
         Route::ClusterStatus => status::cluster(&*state.survey.status().await),
+        Route::ClusterNodes => status::nodes(&state.survey.members()),
         Route::Metrics => status::metrics(state),
         Route::Node => status::node(state.sessions.status()),
         Route::Ready

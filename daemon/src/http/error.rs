@@ -98,7 +98,8 @@ impl From<Refusal> for ApiError {
             | Refusal::ShuttingDown
             | Refusal::LeadershipLost
             | Refusal::TimedOut
-            | Refusal::Storage => Self::new(kind, refusal.to_string()),
+            | Refusal::Storage
+            | Refusal::NodeRemoved => Self::new(kind, refusal.to_string()),
         }
     }
 }
@@ -124,6 +125,7 @@ mod tests {
             (gone, 404, "SESSION_NOT_FOUND", false, Effect::None, None),
             (Refusal::NoLeader, 503, "NO_LEADER", true, Effect::None, Some("1")),
             (Refusal::Overloaded, 503, "OVERLOADED", true, Effect::None, Some("1")),
+            (Refusal::NodeRemoved, 503, "NODE_REMOVED", true, Effect::None, Some("1")),
             (Refusal::TimedOut, 504, "NETWORK_TIMEOUT", true, Effect::Unknown, None),
             (Refusal::LeadershipLost, 503, "LEADERSHIP_LOST", true, Effect::Unknown, Some("1")),
         ];

@@ -14,6 +14,7 @@ pub(super) enum Route<'a> {
     Time,
     Node,
     ClusterStatus,
+    ClusterNodes,
     Health,
     Ready,
     Metrics,
@@ -79,6 +80,7 @@ impl<'a> Route<'a> {
             2 if is(0, "v1") && is(1, "node") => Self::Node,
             2 if is(0, "v1") && is(1, "batch") => Self::Batch,
             3 if is(0, "v1") && is(1, "cluster") && is(2, "status") => Self::ClusterStatus,
+            3 if is(0, "v1") && is(1, "cluster") && is(2, "nodes") => Self::ClusterNodes,
             2 if is(0, "v1") && is(1, "sessions") => Self::Sessions,
             3 | 4 if is(0, "v1") && is(1, "sessions") && !segments[2].is_empty() => {
                 let id = segments[2];
@@ -110,6 +112,7 @@ impl<'a> Route<'a> {
             Self::Time => "/v1/time",
             Self::Node => "/v1/node",
             Self::ClusterStatus => "/v1/cluster/status",
+            Self::ClusterNodes => "/v1/cluster/nodes",
             Self::Health => "/health",
             Self::Ready => "/ready",
             Self::Metrics => "/metrics",
@@ -129,6 +132,7 @@ impl<'a> Route<'a> {
             Self::Time
             | Self::Node
             | Self::ClusterStatus
+            | Self::ClusterNodes
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -151,6 +155,7 @@ impl<'a> Route<'a> {
             | Self::Unmatched => true,
             Self::Node
             | Self::ClusterStatus
+            | Self::ClusterNodes
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -169,6 +174,7 @@ impl<'a> Route<'a> {
             | Self::Time
             | Self::Node
             | Self::ClusterStatus
+            | Self::ClusterNodes
             | Self::Health
             | Self::Ready
             | Self::Metrics
@@ -210,6 +216,8 @@ mod tests {
             ("/v1/time//", Route::Unmatched),
             ("/v1/node", Route::Node),
             ("/v1/Cluster/status/", Route::ClusterStatus),
+            ("/v1/cluster/Nodes", Route::ClusterNodes),
+            ("/v1/cluster/nodes/1", Route::Unmatched),
             ("/v1/cluster/nothing", Route::Unmatched),
             ("/health/", Route::Health),
             ("/Ready", Route::Ready),

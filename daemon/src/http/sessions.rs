@@ -77,6 +77,7 @@ pub(super) fn action(
         | Route::Time
         | Route::Node
         | Route::ClusterStatus
+        | Route::ClusterNodes
         | Route::Health
         | Route::Ready
         | Route::Metrics

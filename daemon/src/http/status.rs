@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
-use synckairos_protocol::wire::rest::{NodeAnswer, TimeAnswer};
+use synckairos_protocol::wire::rest::{NodeAnswer, NodesAnswer, TimeAnswer};
 
 use super::{AppState, Edge, reply::Reply};
 use crate::{health::status::ClusterStatus, sessions::NodeStatus, telemetry::sampler};
@@ -43,6 +43,11 @@ pub(super) fn node(status: NodeStatus) -> Reply {
             version: String::from(env!("CARGO_PKG_VERSION")),
         },
     )
+}
+
+/// Who belongs to the cluster, as this node knows.
+pub(super) fn nodes(members: &NodesAnswer) -> Reply {
+    Reply::json(StatusCode::OK, members)
 }
 
 /// How the cluster is, as this node can tell.

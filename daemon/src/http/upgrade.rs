@@ -1,6 +1,8 @@
 //! From an HTTP request to a WebSocket. What is wrong with the session id is told on the open
 //! socket, as in v2.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{FromRequestParts, ws::WebSocketUpgrade},
@@ -41,9 +43,11 @@ pub(super) async fn respond(
         Ok(upgrade) => upgrade,
         Err(rejection) => return refusal(&rejection.body_text()),
     };
+    let survey = state.survey.clone();
     let context = Context {
         source: state.source(),
         staleness: state.sessions.staleness(),
+        membership: Arc::new(move || survey.membership_revision()),
         stopping: arrival.stopping,
         timing: socket::Timing::default(),
         subscriptions_max: state.settings.subscriptions_per_socket_max,

@@ -8,7 +8,8 @@ use synckairos_protocol::{
 use tracing::info;
 
 use super::{
-    Members, plan,
+    Members,
+    plan::{self, View},
     requests::{OperatorAnswer, OperatorRefusal, OperatorRequest},
 };
 use crate::{
@@ -41,10 +42,15 @@ impl Members {
                 let expires_at = now.after(Millis::new(ttl_ms));
                 let command = Command::CreateToken { id, digest, expires_at, replaces };
                 self.sessions.command_here(command).await?;
-                let members = self.survey.members();
+                let members = self.survey.peer_addresses();
                 Ok(OperatorAnswer::TokenCreated { expires_at, members })
             }
             OperatorRequest::Admit { token, digest, peer, http } => {
+                let now = self.sessions.now().ok_or(Refusal::NoLeader)?;
+                // A stranger's guesses do not get into the log.
+                self.applied.read(|machine| {
+                    machine.roster().would_admit(&token, &digest, (&peer, &http), now)
+                })?;
                 let command = Command::AdmitNode { token, digest, peer, http };
                 match self.sessions.command_here(command).await? {
                     Answer::Admitted { node, replaces } => {
@@ -81,6 +87,8 @@ impl Members {
                 Err(Reject::NodeUnknown { node }.into())
             };
         }
+        // Not who was heard a moment ago: one that died since then must not count.
+        let view = View { answering: self.survey.answering().await, ..view };
         plan::may_remove(&view, node, accept_no_spare)?;
         if node == view.leader {
             return Err(self.give_way().await);

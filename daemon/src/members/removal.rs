@@ -30,6 +30,10 @@ impl Removed {
         self.0.send_replace(true);
     }
 
+    pub(crate) fn is_noted(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Waits until this node has been removed.
     pub(crate) async fn noted(&self) {
         let mut removed = self.0.subscribe();

@@ -2,7 +2,7 @@
 
 mod requests;
 
-use std::{collections::HashMap, ops::ControlFlow, time::Duration};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use bytes::Bytes;
@@ -62,6 +62,9 @@ pub(crate) struct Begin {
 pub(crate) struct Context {
     pub(crate) source: Source,
     pub(crate) staleness: Staleness,
+    /// Revision of the cluster's membership. Every ping carries it in decimal digits, so that a
+    /// client that only listens knows when to ask who the members are.
+    pub(crate) membership: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub(crate) stopping: CancellationToken,
     pub(crate) timing: Timing,
     /// Sessions that one socket may watch.
@@ -319,7 +322,8 @@ impl<T: Transport> Conversation<'_, T> {
             return ControlFlow::Break(Ending::Drop);
         }
         self.answered = false;
-        self.send(vec![Message::Ping(Bytes::new())]).await
+        let revision = (self.context.membership)().to_string();
+        self.send(vec![Message::Ping(revision.into())]).await
     }
 
     fn now(&self) -> Stamp {

@@ -155,8 +155,14 @@ fn idle(heartbeat: Duration) -> Stage {
     };
     let stopping = CancellationToken::new();
     let timing = Timing { heartbeat, send: NEVER, close: PATIENCE };
-    let context =
-        Context { source, staleness, stopping: stopping.clone(), timing, subscriptions_max: 2 };
+    let context = Context {
+        source,
+        staleness,
+        membership: Arc::new(|| 31),
+        stopping: stopping.clone(),
+        timing,
+        subscriptions_max: 2,
+    };
     let (client, heard) = (mpsc::channel(1).0, mpsc::channel(1).1);
     Stage { client, heard, events, applied, stopping, stale, context }
 }
@@ -386,11 +392,11 @@ async fn who_answers_no_ping_is_dropped_without_a_word() {
     let mut stage = start(begin_with(LIVE), Duration::from_millis(400), 8);
     assert_eq!(stage.word().await, "CONNECTED");
     for _ in 0..2 {
-        assert_eq!(stage.next().await, Some(Message::Ping(Bytes::new())));
+        assert_eq!(stage.next().await, Some(Message::Ping(Bytes::from("31"))));
         stage.client.send(Message::Pong(Bytes::new())).await.unwrap();
     }
     while let Some(message) = stage.next().await {
-        assert_eq!(message, Message::Ping(Bytes::new()));
+        assert_eq!(message, Message::Ping(Bytes::from("31")), "the revision of the membership");
     }
 }
 

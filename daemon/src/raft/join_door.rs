@@ -161,9 +161,11 @@ impl From<Refusal> for NotAdmitted {
         match refusal {
             Refusal::Rejected(reject) => Self::for_good(reject),
             Refusal::LeadershipLost | Refusal::TimedOut => Self::unknown(),
-            Refusal::NoLeader | Refusal::Overloaded | Refusal::ShuttingDown | Refusal::Storage => {
-                Self::for_now(refusal)
-            }
+            Refusal::NoLeader
+            | Refusal::Overloaded
+            | Refusal::ShuttingDown
+            | Refusal::Storage
+            | Refusal::NodeRemoved => Self::for_now(refusal),
         }
     }
 }

@@ -78,6 +78,13 @@ impl Vitals {
     }
 }
 
+/// Index of the entry that made the membership; 0 before there is one.
+pub(crate) fn membership_index(raft: &Raft) -> u64 {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.membership_config.log_id().map_or(0, |log_id| log_id.index)
+}
+
 pub(crate) const fn role_name(state: openraft::ServerState) -> &'static str {
     match state {
         openraft::ServerState::Learner => "learner",

@@ -358,6 +358,9 @@ impl Sessions {
 
     /// Waits until who leads may have changed, or fails at the deadline.
     pub(crate) async fn await_leader(&self, deadline: Instant) -> Result<(), Refusal> {
+        if self.shared.peers.removed().is_noted() {
+            return Err(Refusal::NodeRemoved);
+        }
         if deadline <= Instant::now() {
             return Err(Refusal::NoLeader);
         }

@@ -25,6 +25,9 @@ pub(crate) enum Refusal {
     /// The request was not passed on to anybody.
     #[error("the node's disk has too little room left to go on; retry, or ask another node")]
     Storage,
+    /// The request was not passed on to anybody.
+    #[error("this node was removed from the cluster; ask another node")]
+    NodeRemoved,
 }
 
 impl Refusal {
@@ -37,6 +40,7 @@ impl Refusal {
             Self::LeadershipLost => Kind::LeadershipLost,
             Self::TimedOut => Kind::NetworkTimeout,
             Self::Storage => Kind::StorageUnavailable,
+            Self::NodeRemoved => Kind::NodeRemoved,
         }
     }
 }

@@ -8,7 +8,9 @@ use super::{
     batch::{BatchResult, BatchResults},
     listing::{Freshness, ListAnswer, StaleAnswer},
     problem::{FieldIssue, IssueCode, Problem},
-    rest::{Envelope, NodeAnswer, SessionState, SwitchResult, TimeAnswer},
+    rest::{
+        Envelope, MemberAnswer, NodeAnswer, NodesAnswer, SessionState, SwitchResult, TimeAnswer,
+    },
     ws::{CauseForm, ServerMessage},
 };
 use crate::{
@@ -141,6 +143,16 @@ fn rest_answers_look_as_stored() {
             last_log: 18,
             applied: 17,
             version: String::from("3.0.0"),
+        },
+    );
+    let member = |id: u64, voter| MemberAnswer { id, http: format!("10.0.0.{id}:3000"), voter };
+    check(
+        "nodes.json",
+        &NodesAnswer {
+            cluster_id: String::from("0198c5a0-0000-7000-8000-000000000003"),
+            nodes: vec![member(1, true), member(2, true), member(4, false)],
+            leader: Some(1),
+            membership_revision: 12,
         },
     );
 }

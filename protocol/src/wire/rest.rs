@@ -143,6 +143,27 @@ pub struct NodeAnswer {
     pub version: String,
 }
 
+/// `GET /v1/cluster/nodes`: who belongs to the cluster, as far as one node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodesAnswer {
+    /// Tells the members of one cluster from those of another that a client can reach, too.
+    pub cluster_id: String,
+    /// Ordered by id.
+    pub nodes: Vec<MemberAnswer>,
+    pub leader: Option<u64>,
+    /// Position in the log of what made them members: of two answers, the higher one is newer.
+    pub membership_revision: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberAnswer {
+    pub id: u64,
+    /// Where it answers clients: `host:port`.
+    pub http: String,
+    /// Does it count for a majority? One that does not is still catching up, or on its way out.
+    pub voter: bool,
+}
+
 impl TimeAnswer {
     pub fn at(now: Stamp) -> Self {
         Self {

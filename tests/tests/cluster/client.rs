@@ -179,3 +179,25 @@ async fn a_follower_goes_on_at_another_node() {
     end.await;
     assert_eq!(subscription.next().await, None);
 }
+
+#[tokio::test]
+async fn one_node_is_enough_to_begin_with() {
+    let cluster = Plan::of(3).start().await;
+    let first = cluster.leader().await;
+    let client = Client::new(Config::new([format!("http://{}", first.address)])).unwrap();
+    let (id, _, new) = game();
+    client.create(&new).await.unwrap();
+    let mut subscription = client.follow(id);
+    assert_eq!(next_version(&mut subscription).await, 1);
+    eventually(PATIENCE, "the others are learned", async || {
+        let known = client.nodes().count();
+        holds(known == 3, || format!("{known} nodes are known"))
+    })
+    .await;
+    for node in client.nodes() {
+        node.health().await.unwrap();
+    }
+    first.kill();
+    assert_eq!(client.start(id, None).await.unwrap().version, 2);
+    assert_eq!(next_version(&mut subscription).await, 2);
+}

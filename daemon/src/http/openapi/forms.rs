@@ -26,6 +26,8 @@ use utoipa::{OpenApi, ToSchema};
     NodeResponse,
     ClusterStatusResponse,
     ClusterNode,
+    ClusterNodesResponse,
+    ClusterMember,
     HealthResponse,
     ReadyResponse,
     NotReadyResponse,
@@ -319,6 +321,24 @@ struct ClusterNode {
     level_newest: Option<u16>,
     protocol_newest: Option<u16>,
     certificate_days_left: Option<u64>,
+}
+
+#[derive(ToSchema)]
+struct ClusterNodesResponse {
+    cluster_id: String,
+    /// Ordered by id.
+    nodes: Vec<ClusterMember>,
+    leader: Option<u64>,
+    /// Of two answers, that with the higher one is newer.
+    membership_revision: u64,
+}
+
+#[derive(ToSchema)]
+struct ClusterMember {
+    id: u64,
+    /// `host:port`
+    http: String,
+    voter: bool,
 }
 
 #[derive(ToSchema)]

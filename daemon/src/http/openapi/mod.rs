@@ -75,7 +75,7 @@ const fn read(route: Route<'static>, summary: &'static str, form: &'static str) 
     }
 }
 
-fn operations() -> [Described; 16] {
+fn operations() -> [Described; 17] {
     [
         Described {
             route: Route::Sessions,
@@ -134,6 +134,11 @@ fn operations() -> [Described; 16] {
             Route::ClusterStatus,
             "How the cluster is, as this node can tell",
             "ClusterStatusResponse",
+        ),
+        read(
+            Route::ClusterNodes,
+            "The members of the cluster and where they answer clients",
+            "ClusterNodesResponse",
         ),
         read(Route::Health, "Is the process up?", "HealthResponse"),
         Described {
@@ -278,6 +283,16 @@ mod tests {
                 include_str!("../../../../protocol/golden/wire/switch.json"),
             ),
             ("TimeResponse", "", include_str!("../../../../protocol/golden/wire/time.json")),
+            (
+                "ClusterNodesResponse",
+                "",
+                include_str!("../../../../protocol/golden/wire/nodes.json"),
+            ),
+            (
+                "ClusterMember",
+                "/nodes/0",
+                include_str!("../../../../protocol/golden/wire/nodes.json"),
+            ),
             ("NodeResponse", "", include_str!("../../../../protocol/golden/wire/node.json")),
         ];
         for (form, pointer, text) in golden {
