@@ -22,6 +22,7 @@ pub enum FoundError {
 }
 
 /// Makes the log of a node that has everything up to `purged` in a snapshot and nothing after it.
+/// All of it is one write, which is there or is not, so that the first start can set the mark.
 pub(crate) fn found(
     layout: &Layout,
     identity: &Identity,

@@ -8,6 +8,7 @@ mod directory;
 mod formats;
 mod golden;
 mod log;
+mod marks;
 mod snapshots;
 mod suite;
 
