@@ -28,6 +28,7 @@ mod log_index;
 mod open;
 pub mod raft_types;
 mod rocks;
+mod rocks_files;
 mod snapshot;
 pub mod snapshot_file;
 mod state;

@@ -8,13 +8,15 @@ use crate::{
     identity::Identity,
     layout::Layout,
     raft_types::{LogId, Vote},
-    rocks,
+    rocks::{self, DatabaseError},
     wire::{LOG_ID_FORMAT, LogIdV1, VOTE_FORMAT, VoteV1},
 };
 
 /// A log cannot be begun.
 #[derive(Debug, thiserror::Error)]
 pub enum FoundError {
+    #[error(transparent)]
+    Open(#[from] DatabaseError),
     #[error(transparent)]
     Database(#[from] rocksdb::Error),
     #[error(transparent)]

@@ -6,6 +6,7 @@ mod crashes;
 mod damage;
 mod directory;
 mod formats;
+mod frames;
 mod golden;
 mod log;
 mod marks;
