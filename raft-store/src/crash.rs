@@ -26,9 +26,19 @@ pub(crate) fn before_write(db: &DB, writes: &WriteBatch) -> Result<(), ()> {
     if is_armed("fail", count) { Err(()) } else { Ok(()) }
 }
 
-/// Called when it is on disk and nobody knows yet.
-pub(crate) fn after_sync() {
-    if is_armed("after-sync", WRITES.load(Ordering::SeqCst)) {
+/// Called when it is on disk and before it is marked as acknowledged.
+pub(crate) fn after_sync() -> Result<(), ()> {
+    die_at("after-sync");
+    if is_armed("fail-mark", WRITES.load(Ordering::SeqCst)) { Err(()) } else { Ok(()) }
+}
+
+/// Called when it is marked as acknowledged and nobody knows yet.
+pub(crate) fn after_mark() {
+    die_at("after-mark");
+}
+
+fn die_at(point: &str) {
+    if is_armed(point, WRITES.load(Ordering::SeqCst)) {
         process::abort();
     }
 }

@@ -46,6 +46,16 @@ pub enum OpenError {
     )]
     LogMissing { directory: PathBuf },
     #[error(
+        "what this node acknowledged is lost: the log in {} ended at {acknowledged}, and now ends \
+         at {found}; {REJOIN}", path.display()
+    )]
+    AcknowledgedLost { path: PathBuf, acknowledged: String, found: String },
+    #[error(
+        "{} is missing, so nobody knows whether the log still holds all that this node \
+         acknowledged; {REJOIN}", path.display()
+    )]
+    MarkMissing { path: PathBuf },
+    #[error(
         "state and snapshots reach up to index {applied:?}, and the log begins after {purged}; \
          {REJOIN}"
     )]
@@ -66,6 +76,8 @@ impl OpenError {
             | Self::CorruptLog { .. }
             | Self::UnreadableLog { .. }
             | Self::LogMissing { .. }
+            | Self::AcknowledgedLost { .. }
+            | Self::MarkMissing { .. }
             | Self::StateBehindLog { .. }
             | Self::Snapshot { .. } => true,
             Self::Io { .. }

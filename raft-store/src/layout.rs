@@ -4,6 +4,7 @@
 //! ```text
 //! LOCK            held while a process has the directory open
 //! IDENTITY        whose data this is
+//! ACKNOWLEDGED    how far the log in raft/ was acknowledged; the first release had none
 //! CURRENT-STATE   number of the state database in use
 //! raft/           log, vote, positions (RocksDB)
 //! state.N/        sessions (RocksDB)
@@ -50,6 +51,10 @@ impl Layout {
 
     pub(crate) fn identity(&self) -> PathBuf {
         self.root.join("IDENTITY")
+    }
+
+    pub(crate) fn acknowledged(&self) -> PathBuf {
+        self.root.join("ACKNOWLEDGED")
     }
 
     pub(crate) fn raft(&self) -> PathBuf {

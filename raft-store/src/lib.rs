@@ -12,7 +12,8 @@
 //! What holds here:
 //! - A vote is on disk before anybody hears of it, and so is an entry before it is acknowledged.
 //! - A log that has a hole, a damaged byte, or lost an acknowledged write is never opened. Only a
-//!   record that was cut off while it was written, and therefore never acknowledged, is dropped.
+//!   record that was cut off while it was written, and therefore never acknowledged, is dropped;
+//!   which ones were, a mark outside of the database tells.
 //! - After a failed write nothing more is accepted.
 //! - State is derived: it may trail the log on disk, and is made again from a snapshot and the log.
 //! - A snapshot takes effect as a whole or not at all.
@@ -27,6 +28,7 @@ mod log_index;
 mod open;
 pub mod raft_types;
 mod rocks;
+mod rocks_files;
 mod snapshot;
 pub mod snapshot_file;
 mod state;

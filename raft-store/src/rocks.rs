@@ -7,6 +7,8 @@ use rocksdb::{
     DBRecoveryMode, LogLevel, Options,
 };
 
+use crate::rocks_files::{self, FilesError};
+
 pub(crate) const LOG: &str = "log";
 pub(crate) const SESSIONS: &str = "sessions";
 pub(crate) const META: &str = "meta";
@@ -27,8 +29,17 @@ const LOG_CACHE_BYTES: usize = 4 * MIB;
 const QUEUE_CACHE_BYTES: usize = 8 * MIB;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 
+/// A database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Rocks(#[from] rocksdb::Error),
+}
+
 /// The log, the vote, and positions in the log.
-pub(crate) fn open_raft(path: &Path) -> Result<DB, rocksdb::Error> {
+pub(crate) fn open_raft(path: &Path) -> Result<DB, DatabaseError> {
     let mut options = common();
     options.set_max_total_wal_size(LOG_WAL_BYTES_MAX);
     let mut log = Options::default();
@@ -46,7 +57,7 @@ pub(crate) fn open_raft(path: &Path) -> Result<DB, rocksdb::Error> {
 }
 
 /// Sessions, what was answered and pushed, and how far the log has been applied to them.
-pub(crate) fn open_state(path: &Path) -> Result<DB, rocksdb::Error> {
+pub(crate) fn open_state(path: &Path) -> Result<DB, DatabaseError> {
     let mut options = common();
     options.set_max_total_wal_size(STATE_WAL_BYTES_MAX);
     let mut sessions = Options::default();
@@ -77,7 +88,8 @@ fn common() -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     // The default, point in time, opens a damaged file by silently dropping acknowledged votes
-    // and entries; this mode forgives only a record that was cut off by a crash.
+    // and entries; this mode forgives only a record that was cut off by a crash. What it takes for
+    // one and is not, `rocks_files` and the mark of the log notice.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_paranoid_checks(true);
     options.set_track_and_verify_wals_in_manifest(true);
@@ -104,7 +116,8 @@ fn open<const N: usize>(
     path: &Path,
     options: &Options,
     families: [(&str, Options); N],
-) -> Result<DB, rocksdb::Error> {
+) -> Result<DB, DatabaseError> {
+    rocks_files::check(path)?;
     let families = families.map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
-    DB::open_cf_descriptors(options, path, families)
+    Ok(DB::open_cf_descriptors(options, path, families)?)
 }

@@ -8,7 +8,7 @@ use crate::{
     identity::Identity,
     layout::Layout,
     raft_types::{LogId, Vote},
-    rocks,
+    rocks::{self, DatabaseError},
     wire::{LOG_ID_FORMAT, LogIdV1, VOTE_FORMAT, VoteV1},
 };
 
@@ -16,12 +16,15 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum FoundError {
     #[error(transparent)]
+    Open(#[from] DatabaseError),
+    #[error(transparent)]
     Database(#[from] rocksdb::Error),
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
 /// Makes the log of a node that has everything up to `purged` in a snapshot and nothing after it.
+/// All of it is one write, which is there or is not, so that the first start can set the mark.
 pub(crate) fn found(
     layout: &Layout,
     identity: &Identity,

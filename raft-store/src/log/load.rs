@@ -5,7 +5,12 @@ use rocksdb::{DB, Direction, IteratorMode, WriteOptions};
 use serde::de::DeserializeOwned;
 use synckairos_protocol::codec::{self, DecodeError, Kind};
 
-use super::{keys, stamp::LastStamp, tail::Tail};
+use super::{
+    keys,
+    mark::{Mark, MarkFile},
+    stamp::LastStamp,
+    tail::Tail,
+};
 use crate::{
     error::OpenError,
     identity::{self, Identity},
@@ -23,25 +28,30 @@ pub(super) struct Loaded {
     pub(super) db: DB,
     pub(super) tail: Tail,
     pub(super) last_stamp: LastStamp,
+    pub(super) mark: MarkFile,
 }
 
 /// Opens the database and reads all of the log once.
 pub(super) fn load(layout: &Layout, identity: &Identity) -> Result<Loaded, OpenError> {
     let path = layout.raft();
-    let known = identity.check_file(layout)?;
+    let named = identity.check_file(layout)?;
+    let mark = MarkFile::open(layout)?;
+    let known = named || mark.is_some();
     // RocksDB writes this file last when it makes a database.
     let exists = path.join("CURRENT").exists();
     if known && !exists {
         return Err(OpenError::LogMissing { directory: layout.root().to_owned() });
     }
     let db = rocks::open_raft(&path)
-        .map_err(|error| OpenError::UnreadableLog { path: path.clone(), reason: error.into() })?;
+        .map_err(|error| OpenError::UnreadableLog { path, reason: error.to_string() })?;
     check_identity(&db, layout, identity, known)?;
-    if !known {
+    if !named {
         identity.write_file(layout)?;
     }
     let (tail, last_stamp) = scan(&db)?;
-    Ok(Loaded { db, tail, last_stamp })
+    let found = Mark { sequence: db.latest_sequence_number(), last: tail.last(), vote: tail.vote };
+    let mark = check_mark(&db, layout, mark, found)?;
+    Ok(Loaded { db, tail, last_stamp, mark })
 }
 
 /// The identity is the first thing written to the log, so a log without one has lost everything.
@@ -51,20 +61,58 @@ fn check_identity(
     identity: &Identity,
     known: bool,
 ) -> Result<(), OpenError> {
-    let database = |error: rocksdb::Error| OpenError::UnreadableLog {
-        path: layout.raft(),
-        reason: error.into(),
-    };
     let meta = rocks::family(db, rocks::META);
-    if let Some(stored) = db.get_cf(meta, keys::IDENTITY).map_err(database)? {
+    if let Some(stored) = db.get_cf(meta, keys::IDENTITY).map_err(unreadable(layout))? {
         return identity.check(&stored, layout);
     }
     if known {
         return Err(OpenError::LogMissing { directory: layout.root().to_owned() });
     }
+    db.put_cf_opt(meta, keys::IDENTITY, identity.encode(), &synced()).map_err(unreadable(layout))
+}
+
+/// The log must hold what was acknowledged. What it holds beyond that is from now on as good as
+/// acknowledged, because openraft is told of it.
+fn check_mark(
+    db: &DB,
+    layout: &Layout,
+    file: Option<MarkFile>,
+    found: Mark,
+) -> Result<MarkFile, OpenError> {
+    let meta = rocks::family(db, rocks::META);
+    let noted = db.get_cf(meta, keys::MARKED).map_err(unreadable(layout))?.is_some();
+    let path = layout.acknowledged();
+    let file = match file {
+        Some(mut file) => {
+            if !file.mark().is_kept_by(&found) {
+                return Err(OpenError::AcknowledgedLost {
+                    path: layout.raft(),
+                    acknowledged: file.mark().to_string(),
+                    found: found.to_string(),
+                });
+            }
+            file.raise(found).map_err(OpenError::io("write", &path))?;
+            file
+        }
+        None if noted => return Err(OpenError::MarkMissing { path }),
+        None => MarkFile::create(layout, found)?,
+    };
+    if !noted {
+        // After the file, or a crash between would make it look lost.
+        db.put_cf_opt(meta, keys::MARKED, [], &synced()).map_err(unreadable(layout))?;
+    }
+    Ok(file)
+}
+
+fn unreadable(layout: &Layout) -> impl Fn(rocksdb::Error) -> OpenError {
+    let path = layout.raft();
+    move |error| OpenError::UnreadableLog { path: path.clone(), reason: error.into() }
+}
+
+fn synced() -> WriteOptions {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
-    db.put_cf_opt(meta, keys::IDENTITY, identity.encode(), &synced).map_err(database)
+    synced
 }
 
 /// Checks that the log has no hole from its beginning to its end, and that every entry is whole.

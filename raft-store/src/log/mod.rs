@@ -6,6 +6,7 @@
 mod found;
 mod keys;
 mod load;
+mod mark;
 mod stamp;
 pub(crate) mod stats;
 mod tail;
@@ -40,6 +41,8 @@ use tail::{Found, Tail};
 use writer::Order;
 
 pub(crate) use found::{FoundError, found};
+#[cfg(test)]
+pub(crate) use mark::{FORM_BYTES, Mark};
 pub(crate) use stamp::LastStamp;
 
 /// Purged entries are removed from the database this many at a time, because every removal leaves
@@ -94,9 +97,10 @@ impl LogStore {
         });
         let (orders, receiver) = mpsc::channel(writer::ORDERS_MAX);
         let writes = Arc::clone(&shared);
+        let mark = loaded.mark;
         thread::Builder::new()
             .name(String::from("raft-log-writer"))
-            .spawn(move || writer::run(&writes, receiver))
+            .spawn(move || writer::run(&writes, mark, receiver))
             .map_err(OpenError::io("start the writer of", &layout.raft()))?;
         Ok(Self { shared, orders })
     }
@@ -286,11 +290,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
-        let indexes = self.shared.tail().truncate_after(last_log_id);
+        let (indexes, last) = {
+            let mut tail = self.shared.tail();
+            (tail.truncate_after(last_log_id), tail.last())
+        };
         if indexes.is_empty() {
             return Ok(());
         }
-        self.order_and_wait(|done| Order::Truncate { indexes, done }).await
+        self.order_and_wait(|done| Order::Truncate { indexes, last, done }).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {

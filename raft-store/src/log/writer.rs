@@ -11,7 +11,7 @@ use rocksdb::{WriteBatch, WriteOptions};
 use synckairos_protocol::codec::{self, EncodeError, Kind};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{LogShared, keys};
+use super::{LogShared, keys, mark::MarkFile};
 use crate::{
     raft_types::{Entry, LogId, TypeConfig, Vote},
     rocks,
@@ -36,9 +36,10 @@ pub(super) enum Order {
         vote: Vote,
         done: Reply,
     },
-    /// Deletes these indexes at the end of the log.
+    /// Deletes these indexes at the end of the log, which is then `last`.
     Truncate {
         indexes: Range<u64>,
+        last: Option<LogId>,
         done: Reply,
     },
     /// Moves the beginning of the log, and deletes these keys before it if there are enough.
@@ -73,23 +74,25 @@ enum WriteError {
     Encode(#[from] EncodeError),
     #[error(transparent)]
     Database(#[from] rocksdb::Error),
+    #[error("the mark of what was acknowledged: {0}")]
+    Mark(#[from] io::Error),
     #[cfg(test)]
     #[error("injected failure")]
     Injected,
 }
 
 /// Runs until the last handle of the log is gone.
-pub(super) fn run(shared: &LogShared, mut orders: mpsc::Receiver<Order>) {
+pub(super) fn run(shared: &LogShared, mut mark: MarkFile, mut orders: mpsc::Receiver<Order>) {
     while let Some(order) = orders.blocking_recv() {
         let mut batch = Batch::default();
-        let mut written = batch.add(shared, order);
+        let mut written = batch.add(shared, &mut mark, order);
         while written.is_ok()
             && batch.writes.size_in_bytes() < BATCH_BYTES_MAX
             && let Ok(order) = orders.try_recv()
         {
-            written = batch.add(shared, order);
+            written = batch.add(shared, &mut mark, order);
         }
-        let written = written.and_then(|()| batch.write(shared));
+        let written = written.and_then(|()| batch.write(shared, &mut mark));
         if let Err(error) = written {
             shared.fatal.raise("write the log", &error);
             batch.answer(shared);
@@ -99,11 +102,12 @@ pub(super) fn run(shared: &LogShared, mut orders: mpsc::Receiver<Order>) {
         batch.answer(shared);
         batch.remove_files(shared);
     }
-    // What was committed last is only a hint for the next start, so its loss is no failure.
-    let mut batch = Batch::default();
-    let written = batch.add_committed(shared).and_then(|()| batch.write(shared));
+    // How far the log was committed is only a hint for the next start, and a mark that a power
+    // failure takes back only a weaker one, so their loss is no failure.
+    let mut batch = Batch { must_sync: true, ..Batch::default() };
+    let written = batch.write(shared, &mut mark).and_then(|()| Ok(mark.sync()?));
     if let Err(error) = written {
-        tracing::warn!(%error, "cannot save how far the log was committed");
+        tracing::warn!(%error, "cannot save how far the log was committed and acknowledged");
     }
 }
 
@@ -121,7 +125,12 @@ fn refuse_all(shared: &LogShared, mut orders: mpsc::Receiver<Order>) {
 }
 
 impl Batch {
-    fn add(&mut self, shared: &LogShared, order: Order) -> Result<(), WriteError> {
+    fn add(
+        &mut self,
+        shared: &LogShared,
+        mark: &mut MarkFile,
+        order: Order,
+    ) -> Result<(), WriteError> {
         let log = rocks::family(&shared.db, rocks::LOG);
         let meta = rocks::family(&shared.db, rocks::META);
         match order {
@@ -134,6 +143,7 @@ impl Batch {
                     self.writes.put_cf(log, keys::of(entry.log_id.index), value);
                     self.appended_below = entry.log_id.index + 1;
                     self.entries += 1;
+                    mark.ends_at(Some(entry.log_id));
                 }
             }
             Order::Vote { vote, done } => {
@@ -141,18 +151,21 @@ impl Batch {
                 self.must_sync = true;
                 let value = codec::encode(Kind::Vote, VOTE_FORMAT, &VoteV1::from(&vote))?;
                 self.writes.put_cf(meta, keys::VOTE, value);
+                mark.votes(vote);
             }
-            Order::Truncate { indexes, done } => {
+            Order::Truncate { indexes, last, done } => {
                 self.waiting.push(Waiting::Reply(done));
                 self.must_sync = true;
                 // From the end backward, though the batch is atomic anyway.
                 for index in indexes.rev() {
                     self.writes.delete_cf(log, keys::of(index));
                 }
+                mark.ends_at(last);
             }
             Order::Purge { upto, keys: removed, done } => {
                 self.waiting.push(Waiting::Reply(done));
                 self.writes.put_cf(meta, keys::PURGED, position(&upto)?);
+                mark.begins_after(upto);
                 if let Some(removed) = removed {
                     let (from, until) = (keys::of(removed.start), keys::of(removed.end));
                     self.writes.delete_range_cf(log, from, until);
@@ -175,7 +188,7 @@ impl Batch {
         Ok(())
     }
 
-    fn write(&mut self, shared: &LogShared) -> Result<(), WriteError> {
+    fn write(&mut self, shared: &LogShared, mark: &mut MarkFile) -> Result<(), WriteError> {
         self.add_committed(shared)?;
         let writes = std::mem::take(&mut self.writes);
         if writes.is_empty() && !self.must_sync {
@@ -189,9 +202,12 @@ impl Batch {
         shared.db.write_opt(writes, &options)?;
         if self.must_sync {
             shared.stats.record_sync(begun.elapsed(), self.entries, self.commands);
+            #[cfg(test)]
+            crate::crash::after_sync().map_err(|()| WriteError::Injected)?;
+            mark.acknowledge(shared.db.latest_sequence_number())?;
+            #[cfg(test)]
+            crate::crash::after_mark();
         }
-        #[cfg(test)]
-        crate::crash::after_sync();
         shared.tail().mark_durable(self.appended_below);
         Ok(())
     }

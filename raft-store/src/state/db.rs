@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     layout::Layout,
-    rocks,
+    rocks::{self, DatabaseError},
     snapshot::format::{ReadRow, StoredRow},
 };
 
@@ -41,6 +41,8 @@ pub(super) const ROSTER_KEY: &[u8] = b"roster";
 /// Why state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
+    #[error(transparent)]
+    Open(#[from] DatabaseError),
     #[error(transparent)]
     Database(#[from] rocksdb::Error),
     #[error("row {key}: {source}")]
@@ -65,6 +67,7 @@ impl StateError {
             }
             Self::Row { .. }
             | Self::Meta(_)
+            | Self::Open(_)
             | Self::Database(_)
             | Self::Encode(_)
             | Self::WrongCount { .. }
@@ -97,7 +100,7 @@ struct Files {
 }
 
 impl StateDb {
-    pub(crate) fn open(layout: &Layout, number: u64) -> Result<Self, rocksdb::Error> {
+    pub(crate) fn open(layout: &Layout, number: u64) -> Result<Self, DatabaseError> {
         let path = layout.state(number);
         let db = rocks::open_state(&path)?;
         let files = Files { path, retired: AtomicBool::new(false) };

@@ -130,7 +130,7 @@ async fn check(directory: &Path, acknowledged: &Acknowledged, case: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_wherever_the_writer_dies() {
-    for point in ["before-write", "before-sync", "after-sync"] {
+    for point in ["before-write", "before-sync", "after-sync", "after-mark"] {
         for count in [1, 2, 5, 9, 10, 11, 12, 23, 40] {
             let directory = tempfile::tempdir().unwrap();
             let case = format!("{point}:{count}");
@@ -178,10 +178,12 @@ async fn child_whose_disk_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_acknowledged_after_a_failed_write() {
-    let directory = tempfile::tempdir().unwrap();
-    let (_, success) =
-        listen(spawn("child_whose_disk_fails", directory.path(), "fail:4"), usize::MAX);
-    assert!(success);
-    let mut node = Node::open(directory.path());
-    assert_eq!(node.log_ids().await, [log_id(1, 0), log_id(1, 1), log_id(1, 2)]);
+    for (point, written) in [("fail:4", 3), ("fail-mark:4", 4)] {
+        let directory = tempfile::tempdir().unwrap();
+        let child = spawn("child_whose_disk_fails", directory.path(), point);
+        assert!(listen(child, usize::MAX).1, "{point}");
+        let mut node = Node::open(directory.path());
+        let expected: Vec<_> = (0..written).map(|index| log_id(1, index)).collect();
+        assert_eq!(node.log_ids().await, expected, "{point}");
+    }
 }

@@ -38,6 +38,7 @@ async fn directory_of_the_first_release_opens() {
         resume_window: 16,
     });
     let mut opened = opened.unwrap_or_else(|error| panic!("{error}"));
+    assert!(directory.path().join("ACKNOWLEDGED").exists());
     // What the engine does at a start: what is in the log and not in the state is applied again.
     let applied = opened.applied.applied_index().unwrap();
     let entries = opened.log.get_log_reader().await;

@@ -15,6 +15,7 @@ use super::{Node, blank, commands, create, log_id, membership};
 use crate::{
     Identity,
     backup::{MANIFEST_FORMAT, ManifestV1, Origin},
+    log::Mark,
     raft_types::{Entry, SnapshotMeta, Vote},
     state::rows,
     wire::{
@@ -67,6 +68,12 @@ fn released_forms_keep_their_bytes() {
     }
     let identity = Identity { cluster: String::from("a cluster"), node: 300 };
     check_golden("identity.hex", &identity.encode());
+    let mark = Mark {
+        sequence: 70_000,
+        last: Some(log_id(7, 300)),
+        vote: Some(Vote::new_committed(7, 2)),
+    };
+    check_golden("acknowledged.hex", &mark.encode());
 }
 
 /// All of a snapshot: header, a chunk with a session, trailer.

@@ -6,8 +6,10 @@ mod crashes;
 mod damage;
 mod directory;
 mod formats;
+mod frames;
 mod golden;
 mod log;
+mod marks;
 mod snapshots;
 mod suite;
 

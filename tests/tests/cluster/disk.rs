@@ -234,6 +234,16 @@ async fn a_node_is_not_started_on_a_full_disk() {
     assert_eq!(node.http.state(&session).await, cluster.http().state(&session).await);
 }
 
+/// Puts the files of one directory in the place of those of another.
+fn replace(directory: &Path, by: &Path) {
+    let _ = fs::remove_dir_all(directory);
+    fs::create_dir(directory).unwrap();
+    for file in fs::read_dir(by).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), directory.join(file.file_name())).unwrap();
+    }
+}
+
 /// The newest write-ahead file of a node's log.
 fn log_file(data: &Path) -> PathBuf {
     let files = fs::read_dir(data.join("raft")).unwrap().map(|file| file.unwrap().path());
@@ -250,20 +260,26 @@ async fn a_flipped_byte_in_a_log_is_noticed_and_the_node_says_how_to_replace_it(
     let damaged = cluster.followers().await[0];
     cluster.await_caught_up(damaged, PATIENCE).await;
     damaged.kill();
-    let file = log_file(&damaged.data_dir());
-    let mut bytes = fs::read(&file).unwrap();
-    // Within what an entry says: each begins with the magic bytes and kind of its envelope.
-    let entries: Vec<usize> =
-        (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"SK\x01")).collect();
-    bytes[entries[entries.len() / 2] + 16] ^= 0x10;
-    fs::write(&file, bytes).unwrap();
-
-    damaged.start();
-    assert_eq!(damaged.await_end().await.code(), Some(65));
-    let line = damaged.last_log_line();
-    let command = format!("this is node {}", damaged.id);
-    for words in ["do not repair it", &command] {
-        assert!(line.contains(words), "{words:?} in {line:?}");
+    let (raft, whole) = (damaged.data_dir().join("raft"), tempfile::tempdir().unwrap());
+    replace(whole.path(), &raft);
+    // Behind the last record lies room that was only set aside.
+    let bytes = fs::read(log_file(&damaged.data_dir())).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    for share in [0, 20, 50, 80, 99, 100] {
+        replace(&raft, whole.path());
+        let mut bytes = bytes.clone();
+        bytes[written * share / 100] ^= 0x10;
+        fs::write(log_file(&damaged.data_dir()), bytes).unwrap();
+        // Starting it again does not help.
+        for _ in 0..2 {
+            damaged.start();
+            assert_eq!(damaged.await_end().await.code(), Some(65), "{share} %");
+            let line = damaged.last_log_line();
+            let command = format!("this is node {}", damaged.id);
+            for words in ["do not repair it", &command] {
+                assert!(line.contains(words), "{share} %: {words:?} in {line:?}");
+            }
+        }
     }
     let leader = cluster.leader().await;
     let _ = leader.http.command(&session, "switch").await.expect(200);
