@@ -254,8 +254,8 @@ fn log_file(data: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_flipped_byte_in_a_log_is_noticed_and_the_node_says_how_to_replace_it() {
-    let cluster = Plan::of(3).start().await;
+async fn a_flipped_byte_in_a_log_is_noticed_and_the_node_is_replaced_as_it_says() {
+    let mut cluster = Plan::of(3).open_to_others().start().await;
     let session = load::running_session(cluster.http()).await;
     let damaged = cluster.followers().await[0];
     cluster.await_caught_up(damaged, PATIENCE).await;
@@ -275,7 +275,7 @@ async fn a_flipped_byte_in_a_log_is_noticed_and_the_node_says_how_to_replace_it(
             damaged.start();
             assert_eq!(damaged.await_end().await.code(), Some(65), "{share} %");
             let line = damaged.last_log_line();
-            let command = format!("this is node {}", damaged.id);
+            let command = format!("synckairos cluster replace {}", damaged.id);
             for words in ["do not repair it", &command] {
                 assert!(line.contains(words), "{share} %: {words:?} in {line:?}");
             }
@@ -284,4 +284,11 @@ async fn a_flipped_byte_in_a_log_is_noticed_and_the_node_says_how_to_replace_it(
     let leader = cluster.leader().await;
     let _ = leader.http.command(&session, "switch").await.expect(200);
     await_health(&leader.http, "DEGRADED").await;
+
+    let damaged = damaged.id;
+    assert_eq!(cluster.replace(damaged).await, 4);
+    await_health(cluster.http(), "HEALTHY").await;
+    for node in &cluster.nodes {
+        assert_eq!(node.http.state(&session).await["version"], 3, "node {}", node.id);
+    }
 }
