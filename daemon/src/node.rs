@@ -34,6 +34,7 @@ use crate::{
     push::{Hub, Replays},
     raft::{
         Raft,
+        candidacy::Outrun,
         clock::ClusterClock,
         endpoint::{BindError, PeerEndpoint},
         listener::{self, PeerService},
@@ -322,16 +323,19 @@ impl Parts {
             certificate_expires: self.certificate_expires,
         };
         let survey = Survey::new(reporter.clone(), peers.clone(), config.cluster.id.parse()?);
+        let outrun = Outrun::default();
         let keeper = disk::Keeper {
             disk: disk.clone(),
             raft: raft.clone(),
             clock: clock.clone(),
+            outrun: outrun.clone(),
             survey: survey.clone(),
             metrics,
         };
         tasks.spawn(disk::run(keeper));
         let outdated = self.outdated;
-        let service = PeerService { raft, sessions, clock, peers, inbox, outdated, disk, reporter };
+        let service =
+            PeerService { raft, sessions, clock, peers, inbox, outdated, disk, outrun, reporter };
         Ok((survey, service))
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Raft,
+    candidacy::Outrun,
     clock::ClusterClock,
     connection::Priority,
     endpoint::{Close, NotAPeer, PeerEndpoint},
@@ -44,6 +45,7 @@ pub(crate) struct PeerService {
     /// Told why this node cannot go on, when a peer sends what only a newer version can read.
     pub(crate) outdated: watch::Sender<Option<String>>,
     pub(crate) disk: Disk,
+    pub(crate) outrun: Outrun,
     pub(crate) reporter: Reporter,
 }
 
