@@ -20,7 +20,6 @@ use synckairos_protocol::{
 };
 use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
 use tokio::{
-    sync::watch,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -42,6 +41,7 @@ use outages::InTouch;
 use reads::ReadGate;
 use refusal::{ReadIndex, Refusal};
 use settings::SessionSettings;
+use touch::Touch;
 
 /// How often a request looks again whether there is a leader, should a change go unnoticed.
 const LEADER_RECHECK: Duration = Duration::from_millis(50);
@@ -92,7 +92,7 @@ struct Shared {
     in_touch: Arc<InTouch>,
     metrics: Metrics,
     settings: SessionSettings,
-    staleness: watch::Receiver<Option<Stamp>>,
+    touch: Touch,
     stopping: CancellationToken,
 }
 
@@ -111,7 +111,7 @@ impl Sessions {
         let (applied, clock) = (parts.applied.clone(), parts.clock.clone());
         let batcher = Batcher::new(applied, clock, Arc::clone(&in_touch), metrics.clone());
         let reads = ReadGate::new();
-        let (touch, staleness) = watch::channel(None);
+        let touch = Touch::new(&parts.raft);
         let shared = Arc::new(Shared {
             raft: parts.raft,
             applied: parts.applied,
@@ -123,7 +123,7 @@ impl Sessions {
             in_touch,
             metrics,
             settings: parts.settings,
-            staleness,
+            touch,
             stopping: parts.stopping,
         });
         let sessions = Self { shared: Arc::clone(&shared) };
@@ -131,7 +131,7 @@ impl Sessions {
         tasks.spawn(leadership::run(sessions.clone(), parts.log));
         tasks.spawn(ticks::run(sessions.clone()));
         tasks.spawn(reads::run(sessions.clone()));
-        tasks.spawn(touch::run(sessions.clone(), touch));
+        tasks.spawn(touch::run(sessions.clone()));
         sessions
     }
 
