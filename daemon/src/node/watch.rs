@@ -17,7 +17,10 @@ use crate::{
     health::{Survey, report::Reporter},
     members::{self, Members, removal},
     pki::ca::ClusterCa,
-    raft::{Raft, clock::ClusterClock, join_door::JoinDoor, listener::PeerService, peers::Peers},
+    raft::{
+        Raft, candidacy::Outrun, clock::ClusterClock, join_door::JoinDoor, listener::PeerService,
+        peers::Peers,
+    },
     sessions::Sessions,
     telemetry::metrics::Metrics,
 };
@@ -69,10 +72,12 @@ impl Parts {
             certificate_expires: self.certificate_expires,
         };
         let survey = Survey::new(reporter.clone(), peers.clone(), config.cluster.id.parse()?);
+        let outrun = Outrun::default();
         let keeper = disk::Keeper {
             disk: disk.clone(),
             raft: raft.clone(),
             clock: clock.clone(),
+            outrun: outrun.clone(),
             survey: survey.clone(),
             metrics,
         };
@@ -88,6 +93,7 @@ impl Parts {
             inbox,
             outdated: self.outdated,
             disk,
+            outrun,
             reporter,
             members: members.clone(),
             joining: JoinDoor::new(self.authority),

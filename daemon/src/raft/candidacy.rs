@@ -1,13 +1,17 @@
 //! Who leads, as far as this node has a say in it: giving the leadership away, and not standing for
 //! it.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use openraft::async_runtime::WatchReceiver;
+use synckairos_raft_store::raft_types::LogId;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
-use super::Raft;
+use super::{Raft, messages::VoteResponse};
 
 /// For another voter to take over.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(3);
@@ -71,4 +75,27 @@ pub(crate) async fn successor(raft: &Raft) -> Option<u64> {
 /// Whether this node campaigns when it hears no leader. It votes for others in any case.
 pub(crate) fn stand(raft: &Raft, stands: bool) {
     raft.runtime_config().elect(stands);
+}
+
+/// When a candidate last asked whose log ends before this node's: it cannot be elected where this
+/// node's vote is needed. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outrun(Arc<Mutex<Option<Instant>>>);
+
+impl Outrun {
+    /// Takes note of what was answered to a candidate whose log ends with `last`.
+    pub(super) fn note(&self, last: Option<LogId>, answer: &VoteResponse) {
+        if !answer.vote_granted && last < answer.last_log_id {
+            *self.lock() = Some(Instant::now());
+        }
+    }
+
+    /// How long ago that was.
+    pub(crate) fn ago(&self) -> Option<Duration> {
+        self.lock().map(|at| at.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

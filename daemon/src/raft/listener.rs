@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Raft,
+    candidacy::Outrun,
     clock::ClusterClock,
     connection::Priority,
     endpoint::{Close, NotAPeer, PeerEndpoint},
@@ -60,6 +61,7 @@ pub(crate) struct PeerService {
     /// Told why this node cannot go on, when a peer sends what only a newer version can read.
     pub(crate) outdated: watch::Sender<Option<String>>,
     pub(crate) disk: Disk,
+    pub(crate) outrun: Outrun,
     pub(crate) reporter: Reporter,
     pub(crate) members: Members,
     /// For nodes that are no members yet.

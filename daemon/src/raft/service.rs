@@ -18,7 +18,7 @@ use super::{
     listener::PeerService,
     messages::{
         AppReply, AppRequest, AppendReplyV1, AppendV1, RaftReplyV1, RaftRequestV1, SnapshotHeadV1,
-        SnapshotReplyV1,
+        SnapshotReplyV1, VoteRequest,
     },
     serve_calls::serve_calls,
     snapshot_stream,
@@ -211,11 +211,17 @@ impl Service {
         Ok(match request {
             RaftRequestV1::Append(append) => RaftReplyV1::Append(self.heartbeat(append).await?),
             RaftRequestV1::Vote(request) => {
-                let response = self.handles.raft.vote(request.into()).await.map_err(text)?;
+                let request = VoteRequest::from(request);
+                let last = request.last_log_id;
+                let response = self.handles.raft.vote(request).await.map_err(text)?;
+                self.handles.outrun.note(last, &response);
                 RaftReplyV1::Vote((&response).into())
             }
             RaftRequestV1::PreVote(request) => {
-                let response = self.handles.raft.pre_vote(request.into()).await.map_err(text)?;
+                let request = VoteRequest::from(request);
+                let last = request.last_log_id;
+                let response = self.handles.raft.pre_vote(request).await.map_err(text)?;
+                self.handles.outrun.note(last, &response);
                 RaftReplyV1::PreVote((&response).into())
             }
             RaftRequestV1::TransferLeader(request) => {

@@ -47,6 +47,30 @@ struct Queue {
     closed: bool,
     waiting: Vec<Waiting>,
     last_stamp: Stamp,
+    /// The format level that what was opened with brings; 0 where it brings none. Until it is
+    /// there, what it allows would be refused, and keys would be ignored.
+    level_min: u16,
+}
+
+impl Queue {
+    /// Does it take commands at all?
+    fn takes_any(&self) -> Result<(), Refusal> {
+        if self.closed {
+            Err(Refusal::ShuttingDown)
+        } else if !self.leads {
+            Err(Refusal::NoLeader)
+        } else if QUEUE_MAX <= self.waiting.len() {
+            Err(Refusal::Overloaded)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Does it take what callers want, at this level? A leader that does not yet is none to them.
+    fn takes_intents(&self, level: u16) -> Result<(), Refusal> {
+        self.takes_any()?;
+        if level < self.level_min { Err(Refusal::NoLeader) } else { Ok(()) }
+    }
 }
 
 struct Shared {
@@ -83,9 +107,13 @@ impl Batcher {
         &self,
         intent: Intent,
     ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
-        let intent = intent.at_level(self.shared.applied.level())?;
+        let level = self.shared.applied.level();
         let seen = |id| self.shared.applied.session(id).map_or(0, |session| session.version);
-        self.push_command(intent.into_command(&seen))
+        let command = intent.at_level(level).map(|intent| intent.into_command(&seen));
+        let mut queue = self.lock();
+        // First, since a caller that should ask another leader, or later, need not know the rest.
+        queue.takes_intents(level)?;
+        self.enqueue_and_tell(&mut queue, command?)
     }
 
     /// Stamps and queues a command of the leader's own.
@@ -93,8 +121,16 @@ impl Batcher {
         &self,
         command: Command,
     ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
+        self.enqueue_and_tell(&mut self.lock(), command)
+    }
+
+    fn enqueue_and_tell(
+        &self,
+        queue: &mut Queue,
+        command: Command,
+    ) -> Result<oneshot::Receiver<Result<Answer, Refusal>>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(&mut self.lock(), command, Some(reply))?;
+        self.enqueue(queue, command, Some(reply))?;
         self.shared.arrived.notify_one();
         Ok(answer)
     }
@@ -105,15 +141,7 @@ impl Batcher {
         command: Command,
         reply: Option<Reply>,
     ) -> Result<(), Refusal> {
-        if queue.closed {
-            return Err(Refusal::ShuttingDown);
-        }
-        if !queue.leads {
-            return Err(Refusal::NoLeader);
-        }
-        if QUEUE_MAX <= queue.waiting.len() {
-            return Err(Refusal::Overloaded);
-        }
+        queue.takes_any()?;
         let now = self.shared.clock.leading().ok_or(Refusal::NoLeader)?;
         let stamp = now.max(queue.last_stamp);
         // Another node may lead by now, and what this one has to say first is not said.
@@ -125,12 +153,17 @@ impl Batcher {
         Ok(())
     }
 
-    /// Commands are taken from now on; those in `first` come before all of them.
+    /// Commands are taken from now on; those in `first` come before all of them, and where they
+    /// raise the format level, callers wait for it.
     pub(super) fn open(&self, first: impl IntoIterator<Item = Command>) {
         {
             let mut queue = self.lock();
             queue.leads = true;
+            queue.level_min = 0;
             for command in first {
+                if let Command::SetLevel { level } = command {
+                    queue.level_min = level;
+                }
                 // Refused where the node is stopping: its successor looks for itself.
                 let _ = self.enqueue(&mut queue, command, None);
             }
@@ -162,8 +195,11 @@ impl Batcher {
         self.shared.done.cancelled().await;
     }
 
+    /// Does this node lead, and take what callers want?
     pub(crate) fn leads(&self) -> bool {
-        self.lock().leads
+        let level = self.shared.applied.level();
+        let queue = self.lock();
+        queue.leads && queue.level_min <= level
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -275,6 +311,23 @@ mod tests {
     use synckairos_protocol::{command::RequestKey, ids::SessionId, reject::Reject};
 
     use super::*;
+
+    #[test]
+    fn callers_wait_for_the_level_that_a_new_cluster_begins_at() {
+        let queue =
+            |leads, closed, level_min| Queue { leads, closed, level_min, ..Queue::default() };
+        let table = [
+            (queue(true, false, 2), 1, Some(Refusal::NoLeader)),
+            (queue(true, false, 2), 2, None),
+            (queue(true, false, 0), 1, None),
+            (queue(false, false, 0), 2, Some(Refusal::NoLeader)),
+            (queue(true, true, 2), 1, Some(Refusal::ShuttingDown)),
+        ];
+        for (number, (queue, level, refusal)) in table.into_iter().enumerate() {
+            assert_eq!(queue.takes_intents(level).err(), refusal, "case {number}");
+        }
+        assert_eq!(queue(true, false, 2).takes_any(), Ok(()), "what raises it is taken");
+    }
 
     fn keyed(intent: Intent) -> Intent {
         let key = RequestKey { key: String::from("k"), digest: [7; 32] };

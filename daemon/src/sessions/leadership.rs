@@ -49,10 +49,13 @@ pub(super) async fn run(sessions: Sessions, log: LogStore) {
                 led_term = Some(term);
                 info!(term, "leading");
             }
-        } else if !leads && led_term.take().is_some() {
+        } else if !leads {
+            // Whether or not it was in touch to the end: it counts by itself since it was confirmed.
             shared.clock.follow();
-            shared.batcher.refuse_all(&Refusal::NoLeader);
-            info!(term, "not leading any more");
+            if led_term.take().is_some() {
+                shared.batcher.refuse_all(&Refusal::NoLeader);
+                info!(term, "not leading any more");
+            }
         }
         let recheck = if led_term == Some(term) { LOOK_EVERY } else { CONFIRM_RETRY };
         let changed = async {

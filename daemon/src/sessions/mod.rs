@@ -24,7 +24,7 @@ use synckairos_protocol::{
 };
 use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::oneshot,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -46,6 +46,7 @@ use outages::InTouch;
 use reads::ReadGate;
 use refusal::{ReadIndex, Refusal};
 use settings::SessionSettings;
+use touch::Touch;
 
 /// How often a request looks again whether there is a leader, should a change go unnoticed.
 const LEADER_RECHECK: Duration = Duration::from_millis(50);
@@ -96,7 +97,7 @@ struct Shared {
     in_touch: Arc<InTouch>,
     metrics: Metrics,
     settings: SessionSettings,
-    staleness: watch::Receiver<Option<Stamp>>,
+    touch: Touch,
     stopping: CancellationToken,
 }
 
@@ -115,7 +116,7 @@ impl Sessions {
         let (applied, clock) = (parts.applied.clone(), parts.clock.clone());
         let batcher = Batcher::new(applied, clock, Arc::clone(&in_touch), metrics.clone());
         let reads = ReadGate::new();
-        let (touch, staleness) = watch::channel(None);
+        let touch = Touch::new(&parts.raft);
         let shared = Arc::new(Shared {
             raft: parts.raft,
             applied: parts.applied,
@@ -127,7 +128,7 @@ impl Sessions {
             in_touch,
             metrics,
             settings: parts.settings,
-            staleness,
+            touch,
             stopping: parts.stopping,
         });
         let sessions = Self { shared: Arc::clone(&shared) };
@@ -135,7 +136,7 @@ impl Sessions {
         tasks.spawn(leadership::run(sessions.clone(), parts.log));
         tasks.spawn(ticks::run(sessions.clone()));
         tasks.spawn(reads::run(sessions.clone()));
-        tasks.spawn(touch::run(sessions.clone(), touch));
+        tasks.spawn(touch::run(sessions.clone()));
         sessions
     }
 

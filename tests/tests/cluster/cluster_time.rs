@@ -209,3 +209,24 @@ async fn clocks_that_run_apart_by_percents_move_nothing_at_a_new_leader() {
     };
     eventually(PATIENCE, "the operator is told", warned).await;
 }
+
+#[tokio::test]
+async fn a_leader_that_was_cut_off_takes_over_the_time_of_the_next() {
+    let cluster = Plan::of(3).with_links().start().await;
+    let deposed = cluster.leader().await;
+    let rest = others(&cluster, deposed);
+    cluster.links().isolate(deposed.id);
+    let alone = async || {
+        let log = deposed.log();
+        holds(log.contains("no majority answers"), || String::from("it leads still"))
+    };
+    eventually(PATIENCE, "it notices that it is alone", alone).await;
+    let next = cluster.leader_of(&ids(&rest)).await;
+    cluster.links().heal();
+    cluster.leader().await;
+
+    // Long enough for a clock so fast to leave the line by far, if it counted alone.
+    deposed.set_clock(0, 30_000);
+    let base = Reading::take(&next.http).await;
+    stays_on_its_line(&[deposed], base, Duration::from_secs(8), 0.0).await;
+}

@@ -34,8 +34,8 @@ fn plan(nodes: u64) -> Plan {
 }
 
 /// A cluster that runs, with node `id` on a small disk.
-async fn with_small_disk(nodes: u64, id: u64) -> (Cluster, Arc<SmallDisk>) {
-    let cluster = plan(nodes).prepare().await;
+async fn with_small_disk(plan: Plan, id: u64) -> (Cluster, Arc<SmallDisk>) {
+    let cluster = plan.prepare().await;
     let disk = cluster.node(id).on_small_disk(DISK_BYTES).await;
     for node in &cluster.nodes {
         node.start();
@@ -89,7 +89,7 @@ async fn nothing_was_lost(cluster: &Cluster, tallies: &[Tally]) {
 
 #[tokio::test]
 async fn a_follower_whose_disk_fills_up_steps_aside_and_comes_back() {
-    let (cluster, disk) = with_small_disk(3, 2).await;
+    let (cluster, disk) = with_small_disk(plan(3), 2).await;
     let full = cluster.node(2);
     if cluster.leader().await.id == full.id {
         make_leader(&cluster, 1).await;
@@ -160,7 +160,7 @@ async fn cannot_answer_for_what_it_has_not(cluster: &Cluster, full: &Node) {
 
 #[tokio::test]
 async fn a_leader_whose_disk_fills_up_lets_another_lead() {
-    let (cluster, disk) = with_small_disk(3, 1).await;
+    let (cluster, disk) = with_small_disk(plan(3), 1).await;
     make_leader(&cluster, 1).await;
     let full = cluster.node(1);
     let all: Vec<&Http> = cluster.nodes.iter().map(|node| &node.http).collect();
@@ -173,16 +173,19 @@ async fn a_leader_whose_disk_fills_up_lets_another_lead() {
         if leader.id == full.id { Err(String::from("it leads still")) } else { Ok(leader) }
     })
     .await;
-    // It does not stand for election either, while somebody else can.
-    let third = cluster.nodes.iter().find(|node| ![1, successor.id].contains(&node.id)).unwrap();
+    let mut tallies = load.stop().await;
+    // It does not stand for election either, while somebody else can, who has every entry.
+    let third = third(&cluster, &[full, successor]);
+    cluster.await_caught_up(third, PATIENCE).await;
     successor.kill();
-    assert_eq!(cluster.leader_of(&[1, third.id]).await.id, third.id);
+    assert_eq!(cluster.leader_of(&[full.id, third.id]).await.id, third.id);
+    let load = Load::start(&[&full.http, &third.http], 3).await;
     successor.start();
     successor.await_ready().await;
 
     disk.clear();
     await_room(full, 0.0).await;
-    let tallies = load.stop().await;
+    tallies.extend(load.stop().await);
     for node in &cluster.nodes {
         cluster.await_caught_up(node, PATIENCE).await;
     }
@@ -190,8 +193,44 @@ async fn a_leader_whose_disk_fills_up_lets_another_lead() {
 }
 
 #[tokio::test]
+async fn a_node_without_room_leads_until_others_have_what_only_it_has() {
+    let (cluster, disk) = with_small_disk(plan(3).with_links(), 1).await;
+    let full = cluster.node(1);
+    disk.fill(LOW_BYTES);
+    await_room(full, 1.0).await;
+    let leader = eventually(PATIENCE, "another node leads", async || {
+        let leader = cluster.leader().await;
+        holds(leader.id != full.id, || String::from("it leads still"))?;
+        Ok(leader)
+    })
+    .await;
+    let behind = third(&cluster, &[full, leader]);
+    let session = load::running_session(&leader.http).await;
+    cluster.await_caught_up(behind, PATIENCE).await;
+    cluster.links().cut(leader.id, behind.id);
+    cluster.links().cut(behind.id, leader.id);
+    let _ = leader.http.command(&session, "switch").await.expect(200);
+    let switched = leader.http.state(&session).await;
+    cluster.await_caught_up(full, PATIENCE).await;
+    leader.kill();
+
+    eventually(PATIENCE, "the node with room leads", async || {
+        let leader = cluster.leader_of(&[full.id, behind.id]).await;
+        holds(leader.id == behind.id, || format!("node {} leads", leader.id))
+    })
+    .await;
+    assert_eq!(behind.http.state(&session).await, switched);
+    let _ = behind.http.command(&session, "switch").await.expect(200);
+    assert!(full.log().contains("a candidate lacks entries that this node has"));
+}
+
+fn third<'a>(cluster: &'a Cluster, two: &[&Node]) -> &'a Node {
+    cluster.nodes.iter().find(|node| two.iter().all(|one| one.id != node.id)).unwrap()
+}
+
+#[tokio::test]
 async fn a_node_alone_refuses_changes_and_answers_reads_until_there_is_room() {
-    let (cluster, disk) = with_small_disk(1, 1).await;
+    let (cluster, disk) = with_small_disk(plan(1), 1).await;
     let node = &cluster.nodes[0];
     let session = load::running_session(&node.http).await;
     let before = node.http.state(&session).await;
@@ -213,7 +252,7 @@ async fn a_node_alone_refuses_changes_and_answers_reads_until_there_is_room() {
 
 #[tokio::test]
 async fn a_node_is_not_started_on_a_full_disk() {
-    let (cluster, disk) = with_small_disk(3, 3).await;
+    let (cluster, disk) = with_small_disk(plan(3), 3).await;
     let node = cluster.node(3);
     let session = load::running_session(cluster.http()).await;
     cluster.await_caught_up(node, PATIENCE).await;
