@@ -24,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    admin::{self, AdminState},
     admission::Limits,
     config::Config,
     disk::{self, Disk},
@@ -121,7 +120,6 @@ impl Node {
         };
         let sessions = Sessions::start(parts, &mut tasks);
         let (tell_outdated, outdated) = channel::channel(None);
-        let pin = authority.as_ref().map(ClusterCa::pin);
         let parts = Parts {
             raft: raft.clone(),
             sessions: sessions.clone(),
@@ -136,17 +134,7 @@ impl Node {
             ended: ended.clone(),
             stopping: stopping.clone(),
         };
-        let Watched { survey, members, service, backups } =
-            parts.watch(&config, inbox, &mut tasks)?;
-        let operators = AdminState {
-            cluster: config.cluster.id.parse()?,
-            survey: survey.clone(),
-            members,
-            backups,
-            pin,
-        };
-        let door = admin::bind(&config.node.data_dir)?;
-        tasks.spawn(admin::serve(door, operators, stopping.clone()));
+        let Watched { survey, service } = parts.watch(&config, inbox, &mut tasks)?;
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
         tasks.spawn(sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log));
         found_cluster(&raft, &config).await?;
@@ -162,8 +150,7 @@ impl Node {
             settings: config.http.clone(),
         };
         let http = tokio::spawn(http::serve(listener, state, stopping.clone()));
-        info!(node = config.node.id, cluster = config.cluster.id, http = %config.http.listen,
-            peer = %config.peer.listen, version = env!("CARGO_PKG_VERSION"), "started");
+        announce(&config);
         Ok(Self {
             raft,
             sessions,
@@ -202,6 +189,11 @@ impl Node {
             }
         }
     }
+}
+
+fn announce(config: &Config) {
+    info!(node = config.node.id, cluster = config.cluster.id, http = %config.http.listen,
+        peer = %config.peer.listen, version = env!("CARGO_PKG_VERSION"), "started");
 }
 
 async fn start_engine(

@@ -52,16 +52,13 @@ impl Members {
                     machine.roster().would_admit(&token, &digest, (&peer, &http), now)
                 })?;
                 let command = Command::AdmitNode { token, digest, peer, http };
-                match self.sessions.command_here(command).await? {
-                    Answer::Admitted { node, replaces } => {
-                        info!(node, ?replaces, "a node was let in");
-                        Ok(OperatorAnswer::Admitted { node, replaces })
-                    }
-                    other => {
-                        tracing::error!(?other, "an admission was answered with something else");
-                        Err(Refusal::LeadershipLost.into())
-                    }
-                }
+                let answer = self.sessions.command_here(command).await?;
+                let Answer::Admitted { node, replaces } = answer else {
+                    tracing::error!(?answer, "an admission was answered with something else");
+                    return Err(Refusal::LeadershipLost.into());
+                };
+                info!(node, ?replaces, "a node was let in");
+                Ok(OperatorAnswer::Admitted { node, replaces })
             }
             OperatorRequest::Remove { node, accept_no_spare } => {
                 self.remove(node, accept_no_spare).await

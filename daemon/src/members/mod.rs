@@ -79,10 +79,11 @@ impl Members {
     /// [`OperatorRefusal`] where the token is not good, or no leader answers.
     pub(crate) async fn admit(&self, showing: Showing) -> Result<Admission, OperatorRefusal> {
         let Showing { token, digest, peer, http } = showing;
-        match self.ask(OperatorRequest::Admit { token, digest, peer, http }).await? {
-            OperatorAnswer::Admitted { node, replaces } => Ok(Admission { node, replaces }),
-            other => Err(beside_the_point(&other)),
-        }
+        let answer = self.ask(OperatorRequest::Admit { token, digest, peer, http }).await?;
+        let OperatorAnswer::Admitted { node, replaces } = answer else {
+            return Err(beside_the_point(&answer));
+        };
+        Ok(Admission { node, replaces })
     }
 
     /// Has the leader do it, wherever that is.

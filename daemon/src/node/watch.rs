@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NodeError;
 use crate::{
+    admin::{self, AdminState},
     backup::{
         self,
         schedule::{Schedule, ScheduleHealth},
@@ -47,9 +48,7 @@ pub(super) struct Parts {
 /// Who answers.
 pub(super) struct Watched {
     pub(super) survey: Survey,
-    pub(super) members: Members,
     pub(super) service: PeerService,
-    pub(super) backups: backup::Source,
 }
 
 impl Parts {
@@ -85,6 +84,15 @@ impl Parts {
         let members = Members::new(raft.clone(), applied.clone(), sessions.clone(), survey.clone());
         tasks.spawn(members::keep(members.clone(), self.ended.clone()));
         tasks.spawn(removal::run(config.node.id, applied, peers.clone(), self.ended));
+        let operators = AdminState {
+            cluster: config.cluster.id.parse()?,
+            survey: survey.clone(),
+            members: members.clone(),
+            backups,
+            pin: self.authority.as_ref().map(ClusterCa::pin),
+        };
+        let door = admin::bind(&config.node.data_dir)?;
+        tasks.spawn(admin::serve(door, operators, self.stopping));
         let service = PeerService {
             raft,
             sessions,
@@ -95,10 +103,10 @@ impl Parts {
             disk,
             outrun,
             reporter,
-            members: members.clone(),
+            members,
             joining: JoinDoor::new(self.authority),
         };
-        Ok(Watched { survey, members, service, backups })
+        Ok(Watched { survey, service })
     }
 
     /// Starts to make backups, where the configuration says so; what they are made of, and how it

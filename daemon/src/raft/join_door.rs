@@ -172,9 +172,10 @@ impl From<Refusal> for NotAdmitted {
 
 impl From<OperatorRefusal> for NotAdmitted {
     fn from(refusal: OperatorRefusal) -> Self {
-        match refusal {
-            OperatorRefusal::Way(refusal) => refusal.into(),
-            other => Self::for_now(other),
+        if let OperatorRefusal::Way(refusal) = refusal {
+            refusal.into()
+        } else {
+            Self::for_now(refusal)
         }
     }
 }
