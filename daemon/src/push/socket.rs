@@ -57,13 +57,17 @@ pub(crate) struct Begin {
     pub(crate) snapshot: bool,
 }
 
+/// Live updates and nothing else, as in v2.
+const LIVE: Begin = Begin { after: None, snapshot: false };
+
 /// What a conversation may use.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) source: Source,
     pub(crate) staleness: Staleness,
-    /// Revision of the cluster's membership. Every ping carries it in decimal digits, so that a
-    /// client that only listens knows when to ask who the members are.
+    /// Revision of the cluster's membership. Pings carry it in decimal digits where the client began
+    /// with `since` or `snapshot`, so that one that only listens knows when to ask who the members
+    /// are; a client of v2 gets empty ones, as in v2.
     pub(crate) membership: Arc<dyn Fn() -> u64 + Send + Sync>,
     pub(crate) stopping: CancellationToken,
     pub(crate) timing: Timing,
@@ -172,6 +176,7 @@ async fn converse(
         watched: HashMap::new(),
         several: false,
         answered: true,
+        begins_as_v2: begin == LIVE,
     };
     let ending = match conversation.talk(begin).await {
         ControlFlow::Break(ending) => ending,
@@ -196,6 +201,7 @@ struct Conversation<'a, T> {
     several: bool,
     /// Was the last ping answered?
     answered: bool,
+    begins_as_v2: bool,
 }
 
 /// A session that the socket watches.
@@ -322,8 +328,12 @@ impl<T: Transport> Conversation<'_, T> {
             return ControlFlow::Break(Ending::Drop);
         }
         self.answered = false;
-        let revision = (self.context.membership)().to_string();
-        self.send(vec![Message::Ping(revision.into())]).await
+        let payload = if self.begins_as_v2 {
+            Bytes::new()
+        } else {
+            (self.context.membership)().to_string().into()
+        };
+        self.send(vec![Message::Ping(payload)]).await
     }
 
     fn now(&self) -> Stamp {

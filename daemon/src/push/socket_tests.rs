@@ -167,8 +167,6 @@ fn idle(heartbeat: Duration) -> Stage {
     Stage { client, heard, events, applied, stopping, stale, context }
 }
 
-const LIVE: Begin = Begin { after: None, snapshot: false };
-
 fn begin_with(begin: Begin) -> Watch {
     Watch::Session { session: session(), begin }
 }
@@ -392,11 +390,25 @@ async fn who_answers_no_ping_is_dropped_without_a_word() {
     let mut stage = start(begin_with(LIVE), Duration::from_millis(400), 8);
     assert_eq!(stage.word().await, "CONNECTED");
     for _ in 0..2 {
-        assert_eq!(stage.next().await, Some(Message::Ping(Bytes::from("31"))));
+        assert_eq!(stage.next().await, Some(Message::Ping(Bytes::new())));
         stage.client.send(Message::Pong(Bytes::new())).await.unwrap();
     }
     while let Some(message) = stage.next().await {
-        assert_eq!(message, Message::Ping(Bytes::from("31")), "the revision of the membership");
+        assert_eq!(message, Message::Ping(Bytes::new()));
+    }
+}
+
+#[tokio::test]
+async fn pings_tell_the_membership_to_whoever_asked_for_more_than_v2_has() {
+    let snapshot = Begin { after: None, snapshot: true };
+    let mut stage = start(begin_with(snapshot), Duration::from_millis(400), 8);
+    assert_eq!(stage.word().await, "CONNECTED");
+    loop {
+        match stage.next().await {
+            Some(Message::Ping(payload)) => return assert_eq!(payload, "31"),
+            Some(_) => {}
+            None => panic!("the socket ended without a ping"),
+        }
     }
 }
 
