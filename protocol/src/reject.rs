@@ -39,7 +39,10 @@ pub enum Reject {
     InBatch { index: u32, reject: Box<Self> },
     #[error("idempotency key {key:?} was used for another request; use a new key for each request")]
     KeyReused { key: String },
-    #[error("this needs format level {needed} and the cluster is at {level}")]
+    #[error(
+        "this needs format level {needed} and the cluster is at {level}; when all nodes run the new \
+         version, `synckairos cluster upgrade finalize` raises it"
+    )]
     LevelTooLow { needed: u16, level: u16 },
     #[error(
         "the join token is not known: it was used or expired long ago, or is of another cluster; \

@@ -1,7 +1,7 @@
 //! Asks every member at once what it says of itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -103,15 +103,20 @@ impl Survey {
         members.into_iter().map(|member| (member.node, member.peer)).collect()
     }
 
-    /// The members that answer now, and up to where their logs reach.
-    pub(crate) async fn answering(&self) -> BTreeMap<u64, u64> {
+    /// The members that answer now and take entries: their disks have room and they are not far
+    /// behind.
+    pub(crate) async fn answering(&self) -> BTreeSet<u64> {
         let own = self.reporter.report();
         let heard = self.ask_all(&own).await;
         let answered = heard.values().filter_map(|heard| match heard {
-            Heard::Report { report, .. } => Some((report.node, report.last_log)),
+            Heard::Report { report, .. } => Some(report),
             Heard::Nothing(_) => None,
         });
-        answered.collect()
+        answered
+            .filter(|report| report.room != Room::Exhausted)
+            .filter(|report| verdict::keeps_up(report.last_log, own.committed))
+            .map(|report| report.node)
+            .collect()
     }
 
     /// The newest format level that each member understands; `None` where it did not answer.

@@ -16,11 +16,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// so long.
 const FINISH_AFTER: Duration = Duration::from_secs(2);
 
+/// After a step that failed.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
 /// Runs until `stopping` is cancelled.
 pub(crate) async fn run(members: Members, stopping: CancellationToken) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut half_done_since: Option<Instant> = None;
+    let (mut half_done_since, mut not_before) = (None, Instant::now());
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -30,19 +33,22 @@ pub(crate) async fn run(members: Members, stopping: CancellationToken) {
             half_done_since = None;
             continue;
         }
+        // An operator's change is under way where it is taken.
+        let Ok(_turn) = members.changing.try_lock() else { continue };
         let step = plan::next(&members.view());
         if step != Some(Step::Finish) {
             half_done_since = None;
         }
         let Some(step) = step else { continue };
-        if step == Step::Finish
-            && half_done_since.get_or_insert_with(Instant::now).elapsed() < FINISH_AFTER
-        {
+        let now = Instant::now();
+        let left_alone = step == Step::Finish
+            && now.duration_since(*half_done_since.get_or_insert(now)) < FINISH_AFTER;
+        if left_alone || now < not_before {
             continue;
         }
         if let Err(refusal) = members.take(step.clone()).await {
-            // It is tried again.
             warn!(?step, reason = %refusal, "the members were not changed");
+            not_before = Instant::now() + RETRY_AFTER;
         }
     }
 }
@@ -57,8 +63,16 @@ impl Members {
                 Ok(())
             }
             Step::Promote { node, instead_of } => {
+                if !self.survey.answering().await.contains(&node) {
+                    return Err(OperatorRefusal::TakesNothing { node });
+                }
                 self.change(Change::Promote { node, instead_of }).await?;
                 info!(node, ?instead_of, "a node has caught up and votes");
+                Ok(())
+            }
+            Step::Remove { node } => {
+                self.change(Change::Remove { node }).await?;
+                info!(node, "a node was replaced");
                 Ok(())
             }
             Step::HandOver => {

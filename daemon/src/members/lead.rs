@@ -8,8 +8,7 @@ use synckairos_protocol::{
 use tracing::info;
 
 use super::{
-    Members,
-    plan::{self, View},
+    Members, plan,
     requests::{OperatorAnswer, OperatorRefusal, OperatorRequest},
 };
 use crate::{
@@ -33,7 +32,8 @@ impl Members {
         &self,
         request: OperatorRequest,
     ) -> Result<OperatorAnswer, OperatorRefusal> {
-        if !self.raft.is_leader() {
+        // One that was just elected may not know yet what it did before.
+        if !self.sessions.leads() {
             return Err(Refusal::NoLeader.into());
         }
         match request {
@@ -48,9 +48,14 @@ impl Members {
             OperatorRequest::Admit { token, digest, peer, http } => {
                 let now = self.sessions.now().ok_or(Refusal::NoLeader)?;
                 // A stranger's guesses do not get into the log.
-                self.applied.read(|machine| {
+                let judged = self.applied.read(|machine| {
                     machine.roster().would_admit(&token, &digest, (&peer, &http), now)
-                })?;
+                });
+                if let Err(reject) = judged {
+                    // A leader that was cut off may not know of the token.
+                    self.sessions.read_index_here().await?;
+                    return Err(reject.into());
+                }
                 let command = Command::AdmitNode { token, digest, peer, http };
                 let answer = self.sessions.command_here(command).await?;
                 let Answer::Admitted { node, replaces } = answer else {
@@ -75,6 +80,7 @@ impl Members {
         accept_no_spare: bool,
     ) -> Result<OperatorAnswer, OperatorRefusal> {
         self.require_level()?;
+        let _turn = self.changing.lock().await;
         let view = self.view();
         if !view.members.contains(&node) {
             let retired = self.applied.read(|machine| machine.roster().is_retired(node));
@@ -85,8 +91,8 @@ impl Members {
             };
         }
         // Not who was heard a moment ago: one that died since then must not count.
-        let view = View { answering: self.survey.answering().await, ..view };
-        plan::may_remove(&view, node, accept_no_spare)?;
+        let answering = self.survey.answering().await;
+        plan::may_remove(&view, &answering, node, accept_no_spare)?;
         if node == view.leader {
             return Err(self.give_way().await);
         }
@@ -156,11 +162,11 @@ impl Members {
         Ok(OperatorAnswer::Level { before, now: level })
     }
 
-    /// Commits one change of members.
+    /// Commits one change of members; whose turn it is holds `changing`.
     pub(super) async fn change(&self, change: Change) -> Result<(), OperatorRefusal> {
-        let _one_at_a_time = self.changing.lock().await;
         membership::change(&self.raft, change).await.map_err(|reason| match reason {
-            NotChanged::NotLeader => Refusal::NoLeader.into(),
+            // The first of two steps may have been made.
+            NotChanged::NotLeader => Refusal::LeadershipLost.into(),
             NotChanged::UnderWay => OperatorRefusal::ChangeUnderWay,
             NotChanged::UnknownNode(node) => Reject::NodeUnknown { node }.into(),
             NotChanged::LeadershipLost => Refusal::LeadershipLost.into(),

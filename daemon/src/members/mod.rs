@@ -64,7 +64,7 @@ pub(crate) struct Members {
     applied: Applied,
     sessions: Sessions,
     survey: Survey,
-    /// One change of members at a time.
+    /// Held from the look at the members to the end of what follows from it.
     changing: Arc<Mutex<()>>,
 }
 
@@ -95,6 +95,8 @@ impl Members {
         request: OperatorRequest,
     ) -> Result<OperatorAnswer, OperatorRefusal> {
         let deadline = Instant::now() + ANSWER_WITHIN;
+        // What became of an earlier try is not known.
+        let mut uncertain = false;
         loop {
             let answer = match self.sessions.leader() {
                 Leader::This => self.here(request.clone()).await,
@@ -110,11 +112,14 @@ impl Members {
             };
             match answer {
                 // Each of these can be asked again: what was done is found done.
-                Err(OperatorRefusal::Way(
-                    refusal @ (Refusal::NoLeader | Refusal::LeadershipLost),
-                )) => {
+                Err(
+                    refusal @ (OperatorRefusal::Way(Refusal::NoLeader | Refusal::LeadershipLost)
+                    | OperatorRefusal::ChangeUnderWay),
+                ) => {
+                    uncertain |= refusal == Refusal::LeadershipLost.into();
                     if self.sessions.await_leader(deadline).await.is_err() {
-                        return Err(refusal.into());
+                        let unknown = Refusal::LeadershipLost.into();
+                        return Err(if uncertain { unknown } else { refusal });
                     }
                 }
                 settled => return settled,
@@ -125,11 +130,11 @@ impl Members {
     /// What this node knows, as the leader.
     fn view(&self) -> View {
         let vitals = Vitals::of(&self.raft);
-        let answering = vitals.followers.iter().filter_map(|(node, follower)| {
+        let matched = vitals.followers.iter().filter_map(|(node, follower)| {
             let heard = follower.heard.is_some_and(|heard| heard <= HEARD_MAX);
             heard.then_some((*node, follower.matched))
         });
-        let answering = answering.chain([(vitals.node, vitals.last_log)]).collect();
+        let matched = matched.collect();
         let admitted = self.applied.read(|machine| {
             let admitted = machine.roster().all_admitted().map(|(node, admission)| {
                 let place = PeerNode { peer: admission.peer.clone(), http: admission.http.clone() };
@@ -139,11 +144,12 @@ impl Members {
         });
         View {
             leader: vitals.node,
+            settled: vitals.membership_index <= self.applied.applied_index(),
             voters: vitals.voters,
             members: vitals.members.keys().copied().collect(),
             admitted,
             committed: vitals.committed,
-            answering,
+            matched,
         }
     }
 

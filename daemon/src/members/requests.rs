@@ -94,6 +94,11 @@ pub(crate) enum OperatorRefusal {
     Unheard { nodes: BTreeSet<u64> },
     #[error("node {node} did not take the leadership over; look at its log, or choose another one")]
     NotTakenOver { node: u64 },
+    #[error(
+        "node {node} has caught up and takes no more entries, so it does not vote yet: look at its \
+         disk"
+    )]
+    TakesNothing { node: u64 },
 }
 
 impl OperatorRefusal {
@@ -106,7 +111,7 @@ impl OperatorRefusal {
             Self::ChangeUnderWay => Kind::ChangeUnderWay,
             Self::NotAVoter { .. } => Kind::NodeNotFound,
             Self::NobodyToLead | Self::NotTakenOver { .. } => Kind::NotTransferred,
-            Self::Unheard { .. } => Kind::NodesUnheard,
+            Self::Unheard { .. } | Self::TakesNothing { .. } => Kind::NodesUnheard,
         }
     }
 
@@ -121,9 +126,9 @@ impl OperatorRefusal {
                 .with("voters", ids(voters))
                 .with("answering", ids(answering))
                 .with("majority", *majority),
-            Self::OnlyVoter { node } | Self::NotTakenOver { node } => {
-                self.plain().with("node", *node)
-            }
+            Self::OnlyVoter { node }
+            | Self::NotTakenOver { node }
+            | Self::TakesNothing { node } => self.plain().with("node", *node),
             Self::NotAVoter { node, voters } => {
                 self.plain().with("node", *node).with("voters", ids(voters))
             }

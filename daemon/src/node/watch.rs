@@ -83,7 +83,7 @@ impl Parts {
         tasks.spawn(disk::run(keeper));
         let members = Members::new(raft.clone(), applied.clone(), sessions.clone(), survey.clone());
         tasks.spawn(members::keep(members.clone(), self.ended.clone()));
-        tasks.spawn(removal::run(config.node.id, applied, peers.clone(), self.ended));
+        tasks.spawn(removal::run(raft.clone(), applied, peers.clone(), self.ended));
         let operators = AdminState {
             cluster: config.cluster.id.parse()?,
             survey: survey.clone(),

@@ -234,7 +234,15 @@ impl Door {
                 Some(_) = streams.join_next() => continue,
                 stream = connection.accept_bi() => stream,
             };
-            let Ok(stream) = stream else { break };
+            let stream = match stream {
+                Ok(stream) => stream,
+                Err(ended) => {
+                    if Close::Removed.is_why(&ended) {
+                        self.service.handles.peers.removed().note();
+                    }
+                    break;
+                }
+            };
             let (service, stop) = (self.service.clone(), self.stop.clone());
             let connection = connection.clone();
             streams.spawn(async move {
@@ -261,7 +269,13 @@ impl Door {
         if logged.len() == REFUSALS_LOGGED_MAX {
             logged.clear();
         }
-        logged.insert((remote, refused.to_string()))
+        // What a stranger wrote must not make every one of its tries a new one.
+        let reason = if matches!(refused, Refused::NotLetIn(_)) {
+            String::from("not let in")
+        } else {
+            refused.to_string()
+        };
+        logged.insert((remote, reason))
     }
 }
 

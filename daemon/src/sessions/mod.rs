@@ -19,6 +19,7 @@ use synckairos_protocol::{
     command::{Command, Intent},
     event::Answer,
     ids::SessionId,
+    reject::Reject,
     session::Session,
     time::Stamp,
 };
@@ -296,6 +297,11 @@ impl Sessions {
         let deadline = Instant::now() + self.shared.settings.request_timeout();
         if self.shared.disk.room() != Room::Enough {
             return Err(Refusal::Storage);
+        }
+        let (needed, level) = (command.level(), self.shared.applied.level());
+        // Nodes of an earlier release could not read it.
+        if level < needed && !matches!(command, Command::SetLevel { .. }) {
+            return Err(Reject::LevelTooLow { needed, level }.into());
         }
         let answer = self.shared.batcher.push_command(command)?;
         self.await_answer(answer, deadline).await

@@ -104,6 +104,15 @@ async fn three_become_five_and_three_others() {
     assert_eq!(cluster.replace(8).await, 9);
 }
 
+#[tokio::test]
+async fn the_only_node_of_a_cluster_is_replaced() {
+    let mut cluster = Plan::of(1).open_to_others().start().await;
+    let session = load::running_session(cluster.http()).await;
+    assert_eq!(cluster.replace(1).await, 2);
+    assert_eq!(cluster.voters().await, BTreeSet::from([2]));
+    let _ = cluster.http().command(&session, "switch").await.expect(200);
+}
+
 async fn hand_over_to(cluster: &Cluster, node: u64) {
     if cluster.leader().await.id == node {
         return;

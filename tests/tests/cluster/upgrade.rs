@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use synckairos_tests::{
     binary,
     cluster::{Cluster, Plan},
-    command_line,
+    command_line::{self, Printed},
     http::Http,
     load::{Load, running_session},
     node::{Node, path_text},
@@ -54,6 +54,8 @@ async fn a_cluster_is_upgraded_node_by_node_and_back_until_it_is_final() {
     let upgrade = upgrade_status(third);
     assert_eq!((&upgrade["level"], &upgrade["possible"]), (&json!(1), &json!(2)), "{upgrade}");
     assert_eq!(refused_batch(&cluster, &kept).await, "FORMAT_LEVEL_TOO_LOW");
+    let removal = cluster_command(third, &["remove", "1", "--accept-no-spare"]);
+    assert!(removal.stderr.contains("format level 2"), "{removal:?}");
     assert_eq!(finalize(third).unwrap(), json!({"before": 1, "level": 2}));
     assert_eq!(finalize(first).unwrap(), json!({"before": 2, "level": 2}));
     let tallies = load.stop().await;
@@ -136,16 +138,16 @@ async fn refused_batch(cluster: &Cluster, session: &str) -> String {
 }
 
 fn upgrade_status(node: &Node) -> Value {
-    let data_dir = node.data_dir();
-    let arguments =
-        ["cluster", "upgrade", "status", "--data-dir", path_text(&data_dir), "-o", "json"];
-    command_line::run(&arguments).expect(0).json()
+    cluster_command(node, &["upgrade", "status"]).expect(0).json()
 }
 
 fn finalize(node: &Node) -> Result<Value, String> {
-    let data_dir = node.data_dir();
-    let arguments =
-        ["cluster", "upgrade", "finalize", "--data-dir", path_text(&data_dir), "-o", "json"];
-    let printed = command_line::run(&arguments);
+    let printed = cluster_command(node, &["upgrade", "finalize"]);
     if printed.code == Some(0) { Ok(printed.json()) } else { Err(printed.stderr) }
+}
+
+fn cluster_command(node: &Node, words: &[&str]) -> Printed {
+    let data_dir = node.data_dir();
+    let place = ["--data-dir", path_text(&data_dir), "-o", "json"];
+    command_line::run(&[&["cluster"], words, &place].concat())
 }
