@@ -297,7 +297,8 @@ impl Client {
                 Ok(value) => {
                     nodes.worked(&node);
                     let occasion = if has_moved { Occasion::Moved } else { Occasion::InUse };
-                    discovery::consider(&self.inner, occasion, revision);
+                    let told = revision.map(|revision| (&node, revision));
+                    discovery::consider(&self.inner, occasion, told);
                     return Ok(value);
                 }
                 Err(failure) => failure,

@@ -86,14 +86,14 @@ impl Schedule {
     }
 }
 
-/// Looks who is there, in the background, where it is time to. `revision` is that of the membership,
-/// where a node has told it.
-pub(crate) fn consider(client: &Arc<Inner>, occasion: Occasion, revision: Option<u64>) {
+/// Looks who is there, in the background, where it is time to. `told` is the revision of the
+/// membership, where a node has told it, and that node.
+pub(crate) fn consider(client: &Arc<Inner>, occasion: Occasion, told: Option<(&Node, u64)>) {
     let discovery = &client.discovery;
     if !discovery.is_wanted {
         return;
     }
-    let is_news = revision.is_some_and(|revision| client.nodes.is_news(revision));
+    let is_news = told.is_some_and(|(node, revision)| client.nodes.is_news(node, revision));
     let occasion = if is_news { Occasion::Changed } else { occasion };
     let misses_members = client.nodes.misses_members();
     if discovery.schedule().begins(Instant::now(), occasion, misses_members) {
@@ -120,6 +120,7 @@ async fn look(client: &Inner) {
         }
     }
     let mut asked: Vec<Node> = Vec::new();
+    let mut cluster = client.nodes.cluster();
     for _ in 0..WAVES {
         let absent = client.nodes.absent().into_iter();
         let fresh: Vec<Node> = absent.filter(|node| !asked.contains(node)).collect();
@@ -128,19 +129,22 @@ async fn look(client: &Inner) {
         }
         join_all(fresh.iter().map(|node| ask(client, node))).await;
         asked.extend(fresh);
+        let now = client.nodes.cluster();
+        if now != cluster {
+            // Who was a stranger may belong to it now.
+            asked.clear();
+            cluster = now;
+        }
     }
 }
 
-/// Asks one node for the members; false where it does not say.
+/// Asks one node for the members; false where it does not say, or not those of the cluster.
 async fn ask(client: &Inner, node: &Node) -> bool {
     let call = Call::read(String::from("/v1/cluster/nodes"));
     let timeout = client.config.attempt_timeout.min(ANSWER_WITHIN);
     let answer = client.transport.send(node, &call, timeout).await;
     match answer.and_then(|answer| answer.into_value(from_json::<NodesAnswer>)) {
-        Ok(answer) => {
-            client.nodes.hear(node, &answer);
-            true
-        }
+        Ok(answer) => client.nodes.hear(node, &answer),
         Err(failure) => {
             tracing::debug!(%node, %failure, "a node does not say who belongs to the cluster");
             if retry::is_gone(&failure) {

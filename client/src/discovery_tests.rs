@@ -29,6 +29,8 @@ struct Script {
     /// URL of the one that says that it was removed.
     removed: Mutex<Option<String>>,
     has_leader: AtomicBool,
+    /// The id of another cluster that is there now.
+    replaced_by: Mutex<Option<&'static str>>,
 }
 
 impl Script {
@@ -47,7 +49,7 @@ impl Script {
         let member =
             |(id, http): (u64, &String)| MemberAnswer { id, http: http.clone(), voter: true };
         NodesAnswer {
-            cluster_id: cluster.to_owned(),
+            cluster_id: self.replaced_by.lock().unwrap().unwrap_or(cluster).to_owned(),
             nodes: (1..).zip(&*members).map(member).collect(),
             leader: Some(1),
             membership_revision: self.revision.load(Ordering::Relaxed),
@@ -185,7 +187,7 @@ async fn a_change_is_noticed_by_a_client_that_nobody_refuses() {
     let client = client([&*seed.url]);
     let nodes = &client.inner().nodes;
     client.time().await.unwrap();
-    until(|| !nodes.is_news(1)).await;
+    until(|| !nodes.is_news(&nodes.preferred(), 1)).await;
 
     script.name([&*seed.url, &*new.url]);
     let mut steps = interval(Duration::from_millis(5));
@@ -197,6 +199,103 @@ async fn a_change_is_noticed_by_a_client_that_nobody_refuses() {
     };
     timeout(PATIENCE, learned).await.expect("it is noticed in time");
     assert_eq!(calls(&new), 0, "there is no reason to go elsewhere");
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_restored_behind_the_seed_is_adopted() {
+    // Its revisions go on above those of the old one, or below.
+    for revision in [900, 2] {
+        let (script, before) = (Script::new(), Script::new());
+        let (seed, old, new) = (script.node().await, before.node().await, script.node().await);
+        for side in [&script, &before] {
+            side.revision.store(49, Ordering::Relaxed);
+            side.name([&*seed.url, &*old.url]);
+        }
+        let client = client([&*seed.url]);
+        let nodes = &client.inner().nodes;
+        look(client.inner()).await;
+        assert_eq!(nodes.present(), [&*seed.url, &*old.url].map(Node::from));
+
+        *script.replaced_by.lock().unwrap() = Some("restored");
+        script.name([&*seed.url, &*new.url]);
+        script.revision.store(revision, Ordering::Relaxed);
+        look(client.inner()).await;
+        assert_eq!(nodes.cluster().as_deref(), Some("restored"));
+        assert_eq!(nodes.present(), [&*seed.url, &*new.url].map(Node::from));
+        assert_eq!(nodes.all().len(), 2, "the old member is forgotten");
+        client.time().await.unwrap();
+        assert!(!nodes.is_news(&nodes.preferred(), revision), "it is looked once");
+        assert!(nodes.is_news(&nodes.preferred(), revision + 1));
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_restored_at_all_addresses_is_found_in_one_look() {
+    let script = Script::new();
+    let (seed, member) = (script.node().await, script.node().await);
+    script.name([&*seed.url, &*member.url]);
+    let client = client([&*seed.url]);
+    let nodes = &client.inner().nodes;
+    look(client.inner()).await;
+
+    *script.replaced_by.lock().unwrap() = Some("restored");
+    nodes.failed(&Node::from(&*seed.url), true);
+    assert_eq!(nodes.present(), [Node::from(&*member.url)]);
+    look(client.inner()).await;
+    assert_eq!(nodes.cluster().as_deref(), Some("restored"));
+    assert_eq!(nodes.present().len(), 2);
+}
+
+#[tokio::test]
+async fn a_member_whose_address_is_another_clusters_now_is_left() {
+    let (script, strangers) = (Script::new(), Script::new());
+    let (seed, member) = (script.node().await, strangers.node().await);
+    for side in [&script, &strangers] {
+        side.name([&*seed.url, &*member.url]);
+    }
+    let client = client([&*seed.url]);
+    let nodes = &client.inner().nodes;
+    look(client.inner()).await;
+    let (seed_node, member_node) = (Node::from(&*seed.url), Node::from(&*member.url));
+    nodes.worked(&member_node);
+
+    *strangers.replaced_by.lock().unwrap() = Some("theirs");
+    strangers.revision.store(900, Ordering::Relaxed);
+    strangers.name([&*nobody().await]);
+    look(client.inner()).await;
+    assert_eq!(nodes.cluster().as_deref(), Some("ours"));
+    assert_eq!(nodes.all(), [seed_node.clone(), member_node.clone()], "and nobody of theirs");
+    assert_eq!(
+        (nodes.present(), nodes.absent()),
+        (vec![seed_node.clone()], vec![member_node.clone()])
+    );
+    assert!(!nodes.is_news(&member_node, 901), "a follower that is still there wakes nobody");
+    assert!(nodes.is_news(&seed_node, 2), "and the cluster's own changes are seen");
+    for _ in 0..3 {
+        client.time().await.unwrap();
+    }
+    assert_eq!((calls(&seed), calls(&member)), (3, 0));
+}
+
+#[tokio::test]
+async fn an_answer_that_names_nobody_is_no_news_twice() {
+    let script = Script::new();
+    let (seed, new) = (script.node().await, script.node().await);
+    script.name([&*seed.url]);
+    let client = client([&*seed.url]);
+    let nodes = &client.inner().nodes;
+    look(client.inner()).await;
+    let seed_node = nodes.preferred();
+
+    script.name([]);
+    assert!(nodes.is_news(&seed_node, 2));
+    look(client.inner()).await;
+    assert!(!nodes.is_news(&seed_node, 2));
+    assert_eq!(nodes.present(), [Node::from(&*seed.url)]);
+    script.name([&*seed.url, &*new.url]);
+    assert!(nodes.is_news(&seed_node, 3));
+    look(client.inner()).await;
+    assert_eq!(nodes.present().len(), 2);
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 //! No call asks an address that the cluster named before it has answered in the background: a client
 //! behind a proxy or in another network is told addresses that lead nowhere, or to somebody else,
 //! and must be no worse off for them. One that cannot be connected to any more is left to the
-//! background again.
+//! background again, and so is one where another cluster answers. Where a seed says that it belongs to
+//! another cluster, the client goes along: the cluster was restored from a backup, or its name leads
+//! elsewhere now.
 
 use std::{
     mem,
@@ -35,6 +37,8 @@ struct Known {
     /// Of the answer that named the members; `None` before there was one.
     cluster: Option<String>,
     revision: u64,
+    /// The newest that was answered, whether or not it could be taken.
+    noted: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -53,7 +57,7 @@ enum Standing {
     Present,
     /// It could not be connected to, or said that it was removed.
     Away,
-    /// It was named, and has never answered.
+    /// It was named, and has never answered, or another cluster did.
     Unproven,
 }
 
@@ -75,7 +79,8 @@ impl Nodes {
         }
         let first = addresses.first().ok_or(SettingsError::NoNodes)?;
         let preferred = Arc::clone(&first.node);
-        let known = Mutex::new(Known { addresses, preferred, cluster: None, revision: 0 });
+        let known =
+            Mutex::new(Known { addresses, preferred, cluster: None, revision: 0, noted: 0 });
         Ok(Self { known })
     }
 
@@ -131,31 +136,51 @@ impl Nodes {
         }
     }
 
-    /// Takes the members that `from` names, unless they are another cluster's or older than those
-    /// that are known.
-    pub(crate) fn hear(&self, from: &Node, answer: &NodesAnswer) {
+    /// Takes the members that `from` names, unless they are older than those that are known. Those
+    /// of another cluster are taken from a seed only, and then nothing of the old one is kept. False
+    /// where `from` is no help, and somebody else should be asked.
+    pub(crate) fn hear(&self, from: &Node, answer: &NodesAnswer) -> bool {
         let mut known = self.known();
-        if known.cluster.as_ref().is_some_and(|cluster| *cluster != answer.cluster_id) {
-            return;
+        let is_other = known.cluster.as_ref().is_some_and(|cluster| *cluster != answer.cluster_id);
+        if is_other && !known.is_seed(from) {
+            known.distrust(from);
+            return false;
         }
         known.set_present(from);
-        if known.cluster.is_some() && answer.membership_revision < known.revision {
-            return;
+        known.noted = known.noted.max(answer.membership_revision);
+        if !is_other && answer.membership_revision < known.revision {
+            return true;
         }
         // Others are catching up, or on their way out.
         let voters = answer.nodes.iter().filter(|member| member.voter);
         let urls = voters.filter_map(|member| base_url(&format!("http://{}", member.http)).ok());
         let members: Vec<Node> = urls.take(MEMBERS_MAX).collect();
-        if !members.is_empty() {
-            known.cluster = Some(answer.cluster_id.clone());
-            known.revision = answer.membership_revision;
-            known.replace_members(members);
+        if members.is_empty() {
+            return false;
         }
+        if is_other {
+            // Revisions of two clusters cannot be compared, and who answered for the old one has
+            // yet to answer for the new one.
+            known.noted = answer.membership_revision;
+            known.addresses.retain(|address| address.is_seed);
+        }
+        known.cluster = Some(answer.cluster_id.clone());
+        known.revision = answer.membership_revision;
+        known.replace_members(members);
+        true
     }
 
-    /// Is this membership newer than the one that is known?
-    pub(crate) fn is_news(&self, revision: u64) -> bool {
-        self.known().revision < revision
+    /// Is this membership newer than all that was answered? Not where one tells it who does not
+    /// belong to the cluster, as far as is known.
+    pub(crate) fn is_news(&self, from: &Node, revision: u64) -> bool {
+        let mut known = self.known();
+        let is_ours = |address: &mut Address| address.standing != Standing::Unproven;
+        known.noted < revision && known.address_of(from).is_some_and(is_ours)
+    }
+
+    /// The id of the cluster, once a node has told it.
+    pub(crate) fn cluster(&self) -> Option<String> {
+        self.known().cluster.clone()
     }
 
     /// Who answers, as far as is known, the preferred one first.
@@ -192,6 +217,18 @@ impl Known {
         wanted.map(|address| Arc::clone(&address.node)).collect()
     }
 
+    fn is_seed(&self, node: &Node) -> bool {
+        self.addresses.iter().any(|address| address.is_seed && address.node == *node)
+    }
+
+    /// No call asks this member until it answers for the cluster again.
+    fn distrust(&mut self, node: &Node) {
+        if let Some(address) = self.address_of(node) {
+            address.standing = Standing::Unproven;
+        }
+        self.prefer_one_that_is_asked();
+    }
+
     fn set_present(&mut self, node: &Node) {
         if let Some(address) = self.address_of(node) {
             address.standing = Standing::Present;
@@ -221,8 +258,14 @@ impl Known {
                 self.addresses.push(Address { node, is_seed: false, is_member: true, standing });
             }
         }
-        let is_left = self.addresses.iter().any(|address| address.node == self.preferred);
-        if !is_left && let Some(next) = self.after(&self.preferred, &[]) {
+        self.prefer_one_that_is_asked();
+    }
+
+    fn prefer_one_that_is_asked(&mut self) {
+        let mut asked = self.addresses.iter().filter(|address| address.is_asked());
+        if asked.all(|address| address.node != self.preferred)
+            && let Some(next) = self.after(&self.preferred, &[])
+        {
             self.preferred = next;
         }
     }
@@ -393,6 +436,9 @@ mod tests {
         hear(&nodes, "a", 7, &["~a", "~c"]);
         hear(&nodes, "a", 7, &["no address"]);
         hear_of("theirs", &nodes, "b", 9, &["x", "y"]);
+        assert!(!nodes.is_news(&node("a"), 7), "what cannot be taken is noted all the same");
+        assert!(nodes.is_news(&node("a"), 8), "what others say is not");
+        assert!(!nodes.is_news(&node("b"), 9), "nor do they tell anything new");
         assert_eq!(nodes.all(), expected);
         hear(&nodes, "a", 6, &["a"]);
         assert_eq!(nodes.all(), [node("a")]);
@@ -405,5 +451,31 @@ mod tests {
         hear_of("theirs", &nodes, "a", 900, &["a"]);
         assert_eq!(round(&nodes, "proxy"), "");
         assert_eq!(nodes.absent(), ["a", "b"].map(node));
+    }
+
+    #[test]
+    fn a_seed_leads_into_another_cluster_and_a_member_does_not() {
+        let nodes = nodes(&["seed", "other"]);
+        hear(&nodes, "seed", 50, &["seed", "a", "b"]);
+        for member in ["a", "b"] {
+            hear(&nodes, member, 50, &["seed", "a", "b"]);
+        }
+        nodes.worked(&node("a"));
+        hear_of("restored", &nodes, "a", 3, &["a", "c"]);
+        assert_eq!(round(&nodes, "seed"), "other b");
+        assert_eq!(nodes.preferred(), node("b"));
+        hear_of("restored", &nodes, "seed", 3, &[]);
+        assert_eq!(nodes.cluster().as_deref(), Some("ours"), "it does not say where to go");
+
+        hear_of("restored", &nodes, "seed", 3, &["seed", "b", "c"]);
+        assert_eq!(nodes.cluster().as_deref(), Some("restored"));
+        assert_eq!(nodes.all(), ["seed", "other", "b", "c"].map(node));
+        assert_eq!(nodes.preferred(), node("seed"), "b has answered for the old cluster only");
+        assert_eq!(nodes.absent(), ["b", "c"].map(node));
+        assert!(!nodes.is_news(&node("seed"), 3) && nodes.is_news(&node("seed"), 4));
+        hear_of("restored", &nodes, "b", 3, &["seed", "b", "c"]);
+        assert_eq!(round(&nodes, "seed"), "other b");
+        hear(&nodes, "b", 60, &["seed", "a", "b"]);
+        assert_eq!(round(&nodes, "seed"), "other");
     }
 }

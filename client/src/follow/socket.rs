@@ -116,7 +116,8 @@ impl Visit<'_> {
                 Ok(heard) => heard,
                 Err(reason) => return lost(reason),
             };
-            discovery::consider(self.client, Occasion::InUse, heard.revision);
+            let told = heard.revision.map(|revision| (self.node, revision));
+            discovery::consider(self.client, Occasion::InUse, told);
             let Some(message) = heard.message else { continue };
             let step = tracker.take(message);
             if step.then == Then::AskForState {
