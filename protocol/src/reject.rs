@@ -65,6 +65,11 @@ pub enum Reject {
          create`"
     )]
     TokenUsed { node: u64 },
+    #[error(
+        "node {node} has the address {address} already; give this node another one, or take that \
+         one out of the cluster first with `synckairos cluster remove {node}`"
+    )]
+    AddressTaken { address: String, node: u64 },
 }
 
 /// What was asked of a session whose status does not allow it.

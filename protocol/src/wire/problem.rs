@@ -151,6 +151,9 @@ impl Problem {
                 problem.with("node", *node)
             }
             Reject::Malformed { rule } => problem.with("rule", rule.as_str()),
+            Reject::AddressTaken { address, node } => {
+                problem.with("address", address.as_str()).with("node", *node)
+            }
         }
     }
 }
