@@ -112,6 +112,8 @@ pub enum Command {
     AdmitNode {
         token: [u8; 16],
         digest: [u8; 32],
+        /// Hash of the node's public key.
+        key: [u8; 32],
         peer: String,
         http: String,
     },

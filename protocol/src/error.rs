@@ -131,7 +131,9 @@ impl From<&Reject> for Kind {
             Reject::VersionMoved { .. } | Reject::NotCurrent { .. } => Self::ConcurrentModification,
             Reject::ParticipantNotFound { .. } => Self::ParticipantNotFound,
             Reject::TooManySessions { .. } => Self::CapacityExceeded,
-            Reject::BrokenRule { .. } | Reject::Malformed { .. } => Self::Validation,
+            Reject::BrokenRule { .. } | Reject::Malformed { .. } | Reject::AddressTaken { .. } => {
+                Self::Validation
+            }
             Reject::InBatch { reject, .. } => Self::from(&**reject),
             Reject::KeyReused { .. } => Self::KeyReused,
             Reject::LevelTooLow { .. } => Self::FormatLevelTooLow,
@@ -140,6 +142,7 @@ impl From<&Reject> for Kind {
             }
             Reject::TooManyTokens { .. } => Self::CapacityExceeded,
             Reject::NodeUnknown { .. } => Self::NodeNotFound,
+            Reject::BeingReplaced { .. } => Self::ChangeUnderWay,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     ids::SessionId,
     limits,
     reject::Reject,
-    roster::{Roster, Token},
+    roster::{Roster, Shown, Token},
     session::{NewSession, OnOutage, Session, Switched},
     time::Stamp,
 };
@@ -218,9 +218,9 @@ impl Machine {
                 let token = Token { digest: *digest, expires_at, replaces };
                 self.roster.create_token(*id, token, now).map(|()| Answer::Done)
             }
-            Command::AdmitNode { token, digest, peer, http } => self
+            Command::AdmitNode { token, digest, key, peer, http } => self
                 .roster
-                .admit(token, digest, (peer, http), now)
+                .admit(&Shown { token, digest, key, peer, http }, now)
                 .map(|(node, replaces)| Answer::Admitted { node, replaces }),
         }
     }

@@ -65,6 +65,16 @@ pub enum Reject {
          create`"
     )]
     TokenUsed { node: u64 },
+    #[error(
+        "node {node} has the address {address} already; give this node another one, or take that \
+         one out of the cluster first with `synckairos cluster remove {node}`"
+    )]
+    AddressTaken { address: String, node: u64 },
+    #[error(
+        "node {by} was let in to take the place of node {node} already; if it does not come, \
+         `synckairos cluster remove {by}`"
+    )]
+    BeingReplaced { node: u64, by: u64 },
 }
 
 /// What was asked of a session whose status does not allow it.

@@ -18,6 +18,34 @@ pub struct Token {
     pub replaces: Option<u64>,
 }
 
+/// What a node shows that wants in.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    pub token: &'a TokenId,
+    /// Of the token's secret.
+    pub digest: &'a [u8; 32],
+    /// Hash of the node's public key.
+    pub key: &'a [u8; 32],
+    /// Where it will be reached: `host:port`.
+    pub peer: &'a str,
+    pub http: &'a str,
+}
+
+impl Shown<'_> {
+    /// Two nodes cannot be reached at one address.
+    ///
+    /// # Errors
+    /// [`Reject::AddressTaken`] where `node`, which is reached at these, has one of its addresses.
+    pub fn require_apart(&self, node: u64, (peer, http): (&str, &str)) -> Result<(), Reject> {
+        for (address, theirs) in [(self.peer, peer), (self.http, http)] {
+            if address.eq_ignore_ascii_case(theirs) {
+                return Err(Reject::AddressTaken { address: address.to_owned(), node });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A node that showed a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
@@ -31,6 +59,8 @@ pub struct Admission {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Used {
     digest: [u8; 32],
+    /// Hash of the public key of the node that may ask again: nobody else gets its answer.
+    key: [u8; 32],
     expires_at: Stamp,
     node: u64,
     /// The node votes, so it got its answer.
@@ -123,20 +153,15 @@ impl Roster {
     ///
     /// # Errors
     /// The reason why nobody is let in.
-    pub fn would_admit(
-        &self,
-        id: &TokenId,
-        digest: &[u8; 32],
-        (peer, http): (&str, &str),
-        now: Stamp,
-    ) -> Result<(u64, Option<u64>), Reject> {
+    pub fn would_admit(&self, shown: &Shown<'_>, now: Stamp) -> Result<(u64, Option<u64>), Reject> {
+        let Shown { token: id, digest, key, peer, http } = *shown;
         if [peer, http].iter().any(|address| limits::ADDRESS_BYTES_MAX < address.len()) {
             return Err(Reject::Malformed {
                 rule: String::from("addresses are at most 300 bytes"),
             });
         }
         if let Some(used) = self.used.get(id).filter(|used| used.digest == *digest) {
-            let may_ask_again = !used.done && now < used.expires_at;
+            let may_ask_again = !used.done && now < used.expires_at && used.key == *key;
             let same =
                 |admission: &&Admission| (&*admission.peer, &*admission.http) == (peer, http);
             return match self.admitted.get(&used.node).filter(same) {
@@ -154,6 +179,17 @@ impl Roster {
         {
             return Err(Reject::NodeUnknown { node });
         }
+        // Two that took one place would be one voter more, without a word.
+        let rival = self
+            .admitted
+            .iter()
+            .find(|(_, other)| token.replaces.is_some() && other.replaces == token.replaces);
+        if let (Some((by, _)), Some(node)) = (rival, token.replaces) {
+            return Err(Reject::BeingReplaced { node, by: *by });
+        }
+        for (node, other) in self.admitted.iter().filter(|(id, _)| Some(**id) != token.replaces) {
+            shown.require_apart(*node, (&other.peer, &other.http))?;
+        }
         Ok((self.next_node(), token.replaces))
     }
 
@@ -161,17 +197,16 @@ impl Roster {
     /// same answer again, until it votes or the token expires.
     pub(crate) fn admit(
         &mut self,
-        id: &TokenId,
-        digest: &[u8; 32],
-        (peer, http): (&str, &str),
+        shown: &Shown<'_>,
         now: Stamp,
     ) -> Result<(u64, Option<u64>), Reject> {
-        let (node, replaces) = self.would_admit(id, digest, (peer, http), now)?;
-        if let Some(Token { digest, expires_at, .. }) = self.tokens.remove(id) {
+        let (node, replaces) = self.would_admit(shown, now)?;
+        if let Some(Token { digest, expires_at, .. }) = self.tokens.remove(shown.token) {
             self.highest = node;
-            let (peer, http) = (peer.to_owned(), http.to_owned());
+            let (peer, http) = (shown.peer.to_owned(), shown.http.to_owned());
             self.admitted.insert(node, Admission { peer, http, replaces });
-            self.remember(*id, Used { digest, expires_at, node, done: false }, now);
+            let used = Used { digest, key: *shown.key, expires_at, node, done: false };
+            self.remember(*shown.token, used, now);
         }
         Ok((node, replaces))
     }
@@ -192,7 +227,9 @@ mod tests {
     use super::*;
 
     const NOW: Stamp = Stamp::from_unix_millis(1_000);
-    const PLACE: (&str, &str) = ("a:1", "a:2");
+    /// What the node of the tests shows.
+    const SHOWN: Shown<'static> =
+        Shown { token: &[9; 16], digest: &[1; 32], key: &[5; 32], peer: "a:1", http: "a:2" };
 
     fn token(replaces: Option<u64>) -> Token {
         Token { digest: [1; 32], expires_at: Stamp::from_unix_millis(2_000), replaces }
@@ -202,10 +239,13 @@ mod tests {
     fn a_token_lets_one_node_in() {
         let mut roster = Roster::of_members([1, 2, 3]);
         roster.create_token([9; 16], token(Some(2)), NOW).unwrap();
-        assert_eq!(roster.admit(&[9; 16], &[2; 32], PLACE, NOW), Err(Reject::TokenUnknown));
+        assert_eq!(
+            roster.admit(&Shown { digest: &[2; 32], ..SHOWN }, NOW),
+            Err(Reject::TokenUnknown)
+        );
         let late = Stamp::from_unix_millis(2_000);
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, late), Err(Reject::TokenExpired));
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
+        assert_eq!(roster.admit(&SHOWN, late), Err(Reject::TokenExpired));
+        assert_eq!(roster.admit(&SHOWN, NOW), Ok((4, Some(2))));
         assert_eq!(roster.admitted(4).unwrap().replaces, Some(2));
         assert_eq!(roster.next_node(), 5);
     }
@@ -214,7 +254,7 @@ mod tests {
     fn joined() -> Roster {
         let mut roster = Roster::of_members([1, 2, 3]);
         roster.create_token([9; 16], token(Some(2)), NOW).unwrap();
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
+        assert_eq!(roster.admit(&SHOWN, NOW), Ok((4, Some(2))));
         roster
     }
 
@@ -222,17 +262,26 @@ mod tests {
     fn whoever_lost_its_answer_asks_again() {
         let mut roster = joined();
         let before = roster.clone();
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
+        assert_eq!(roster.admit(&SHOWN, NOW), Ok((4, Some(2))));
         assert_eq!(roster, before);
         let used = Err(Reject::TokenUsed { node: 4 });
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], ("b:1", "a:2"), NOW), used);
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], ("a:1", "b:2"), NOW), used);
-        assert_eq!(roster.admit(&[9; 16], &[2; 32], PLACE, NOW), Err(Reject::TokenUnknown));
+        let others = [
+            Shown { peer: "b:1", ..SHOWN },
+            Shown { http: "b:2", ..SHOWN },
+            Shown { key: &[6; 32], ..SHOWN },
+        ];
+        for other in others {
+            assert_eq!(roster.admit(&other, NOW), used, "{other:?}");
+        }
+        assert_eq!(
+            roster.admit(&Shown { digest: &[2; 32], ..SHOWN }, NOW),
+            Err(Reject::TokenUnknown)
+        );
         let late = Stamp::from_unix_millis(2_000);
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, late), used);
+        assert_eq!(roster.admit(&SHOWN, late), used);
         // Whom it replaces may have gone by then.
         roster.note_members([1, 3, 4].into(), &[1, 3].into());
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((4, Some(2))));
+        assert_eq!(roster.admit(&SHOWN, NOW), Ok((4, Some(2))));
     }
 
     #[test]
@@ -240,28 +289,60 @@ mod tests {
         let used = Err(Reject::TokenUsed { node: 4 });
         let mut roster = joined();
         roster.note_members([1, 2, 3, 4].into(), &[1, 2, 3, 4].into());
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), used);
+        assert_eq!(roster.admit(&SHOWN, NOW), used);
         let mut roster = joined();
         roster.note_members([1, 2, 3, 4].into(), &[1, 2, 3].into());
         roster.note_members([1, 2, 3].into(), &[1, 2, 3].into());
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), used);
+        assert_eq!(roster.admit(&SHOWN, NOW), used);
+    }
+
+    #[test]
+    fn an_address_that_another_node_has_uses_up_no_token() {
+        let mut roster = joined();
+        roster.create_token([7; 16], token(None), NOW).unwrap();
+        let other = Shown { token: &[7; 16], key: &[6; 32], peer: "b:1", http: "b:2", ..SHOWN };
+        let before = roster.clone();
+        for (shown, address) in [
+            (Shown { peer: "a:1", ..other }, "a:1"),
+            (Shown { peer: "A:1", ..other }, "A:1"),
+            (Shown { http: "a:2", ..other }, "a:2"),
+        ] {
+            let taken = Reject::AddressTaken { address: address.to_owned(), node: 4 };
+            assert_eq!(roster.admit(&shown, NOW), Err(taken), "{shown:?}");
+        }
+        assert_eq!(roster, before);
+        // One is UDP, the other TCP.
+        assert_eq!(roster.admit(&Shown { peer: "a:2", http: "a:1", ..other }, NOW), Ok((5, None)));
+        // A node in another's place may have its addresses; one that is gone has none.
+        roster.note_members([1, 2, 3, 4, 5].into(), &[1, 2, 3].into());
+        roster.create_token([8; 16], token(Some(4)), NOW).unwrap();
+        let instead = Shown { token: &[8; 16], ..SHOWN };
+        assert_eq!(roster.admit(&instead, NOW), Ok((6, Some(4))));
+        roster.note_members([1, 2, 3].into(), &[1, 2, 3].into());
+        roster.create_token([7; 16], token(None), NOW).unwrap();
+        let reused = Shown { peer: "a:2", http: "a:1", ..other };
+        assert_eq!(roster.admit(&reused, NOW), Ok((7, None)));
     }
 
     #[test]
     fn used_tokens_are_bounded_too() {
         let mut roster = Roster::of_members([1]);
+        let show = |roster: &mut Roster, number: usize, now| {
+            let (token, place) = ((number as u128).to_be_bytes(), format!("node-{number}:1"));
+            roster.admit(&Shown { token: &token, peer: &place, http: &place, ..SHOWN }, now)
+        };
         let id = |number: usize| (number as u128).to_be_bytes();
         for number in 0..=limits::TOKENS_MAX {
             roster.create_token(id(number), token(None), NOW).unwrap();
-            roster.admit(&id(number), &[1; 32], PLACE, NOW).unwrap();
+            show(&mut roster, number, NOW).unwrap();
         }
         assert_eq!(roster.used.len(), limits::TOKENS_MAX);
-        assert_eq!(roster.admit(&id(0), &[1; 32], PLACE, NOW), Err(Reject::TokenUnknown));
-        assert_eq!(roster.admit(&id(1), &[1; 32], PLACE, NOW), Ok((3, None)));
+        assert_eq!(show(&mut roster, 0, NOW), Err(Reject::TokenUnknown));
+        assert_eq!(show(&mut roster, 1, NOW), Ok((3, None)));
         let late = Stamp::from_unix_millis(2_000);
         let later = Token { expires_at: Stamp::from_unix_millis(9_000), ..token(None) };
-        roster.create_token([255; 16], later, late).unwrap();
-        roster.admit(&[255; 16], &[1; 32], PLACE, late).unwrap();
+        roster.create_token(id(1_000), later, late).unwrap();
+        show(&mut roster, 1_000, late).unwrap();
         assert_eq!(roster.used.len(), 1);
     }
 
@@ -273,9 +354,24 @@ mod tests {
         assert!(roster.is_retired(3) && roster.is_retired(7) && !roster.is_retired(2));
         assert_eq!(roster.next_node(), 8);
         roster.create_token([9; 16], token(None), NOW).unwrap();
-        assert_eq!(roster.admit(&[9; 16], &[1; 32], PLACE, NOW), Ok((8, None)));
+        assert_eq!(roster.admit(&SHOWN, NOW), Ok((8, None)));
         // Let in, and never seen: its id is gone all the same.
         assert_eq!(roster.next_node(), 9);
+    }
+
+    #[test]
+    fn one_node_takes_the_place_of_another_and_no_second_one_does() {
+        let mut roster = Roster::of_members([1, 2, 3]);
+        for id in [9, 8] {
+            roster.create_token([id; 16], token(Some(2)), NOW).unwrap();
+        }
+        assert_eq!(roster.admit(&SHOWN, NOW), Ok((4, Some(2))));
+        let second = Shown { token: &[8; 16], key: &[6; 32], peer: "b:1", http: "b:2", ..SHOWN };
+        assert_eq!(roster.admit(&second, NOW), Err(Reject::BeingReplaced { node: 2, by: 4 }));
+        // The first one did not come, and its operator gave up on it.
+        roster.note_members([1, 2, 3, 4].into(), &[1, 2, 3].into());
+        roster.note_members([1, 2, 3].into(), &[1, 2, 3].into());
+        assert_eq!(roster.admit(&second, NOW), Ok((5, Some(2))));
     }
 
     #[test]

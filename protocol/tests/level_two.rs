@@ -231,22 +231,25 @@ fn a_node_that_lost_its_answer_gets_it_again_after_a_restore() {
     play.machine.note_members([1, 2, 3].into(), &[1, 2, 3].into());
     let (id, digest, expires_at) = ([7; 16], [8; 32], at(60_000));
     play.at(0, Command::CreateToken { id, digest, expires_at, replaces: Some(2) }).unwrap();
-    let admit = |place: &str| Command::AdmitNode {
+    let admit = |key: u8, place: &str| Command::AdmitNode {
         token: id,
         digest,
+        key: [key; 32],
         peer: format!("{place}:7400"),
         http: format!("{place}:3000"),
     };
     let admitted = Ok(Answer::Admitted { node: 4, replaces: Some(2) });
-    assert_eq!(play.at(1, admit("a")), admitted);
+    assert_eq!(play.at(1, admit(1, "a")), admitted);
     play.machine = Machine::from_parts(Parts {
         now: play.machine.now(),
         level: play.machine.level(),
         roster: play.machine.roster().clone(),
         ..Parts::default()
     });
-    assert_eq!(play.at(2, admit("a")), admitted);
-    assert_eq!(play.at(3, admit("b")), Err(Reject::TokenUsed { node: 4 }));
+    assert_eq!(play.at(2, admit(1, "a")), admitted);
+    for other in [admit(1, "b"), admit(2, "a")] {
+        assert_eq!(play.at(3, other), Err(Reject::TokenUsed { node: 4 }));
+    }
     assert_eq!(play.machine.roster().next_node(), 5);
 }
 

@@ -3,18 +3,24 @@
 use std::collections::BTreeSet;
 
 use synckairos_protocol::{
-    command::Command, event::Answer, machine::LEVEL_OLDEST, reject::Reject, time::Millis,
+    command::Command,
+    event::Answer,
+    machine::LEVEL_OLDEST,
+    reject::Reject,
+    roster::Shown,
+    time::{Millis, Stamp},
 };
 use tracing::info;
 
 use super::{
-    Members, plan,
+    Members, Showing, plan,
     requests::{OperatorAnswer, OperatorRefusal, OperatorRequest},
 };
 use crate::{
     raft::{
         candidacy,
         membership::{self, Change, NotChanged},
+        vitals::Vitals,
     },
     sessions::refusal::Refusal,
 };
@@ -45,25 +51,8 @@ impl Members {
                 let members = self.survey.peer_addresses();
                 Ok(OperatorAnswer::TokenCreated { expires_at, members })
             }
-            OperatorRequest::Admit { token, digest, peer, http } => {
-                let now = self.sessions.now().ok_or(Refusal::NoLeader)?;
-                // A stranger's guesses do not get into the log.
-                let judged = self.applied.read(|machine| {
-                    machine.roster().would_admit(&token, &digest, (&peer, &http), now)
-                });
-                if let Err(reject) = judged {
-                    // A leader that was cut off may not know of the token.
-                    self.sessions.read_index_here().await?;
-                    return Err(reject.into());
-                }
-                let command = Command::AdmitNode { token, digest, peer, http };
-                let answer = self.sessions.command_here(command).await?;
-                let Answer::Admitted { node, replaces } = answer else {
-                    tracing::error!(?answer, "an admission was answered with something else");
-                    return Err(Refusal::LeadershipLost.into());
-                };
-                info!(node, ?replaces, "a node was let in");
-                Ok(OperatorAnswer::Admitted { node, replaces })
+            OperatorRequest::Admit { token, digest, key, peer, http } => {
+                self.let_in(Showing { token, digest, key, peer, http }).await
             }
             OperatorRequest::Remove { node, accept_no_spare } => {
                 self.remove(node, accept_no_spare).await
@@ -72,6 +61,41 @@ impl Members {
             OperatorRequest::StepDown { from } => self.step_down(from).await,
             OperatorRequest::FinalizeUpgrade => self.finalize().await,
         }
+    }
+
+    async fn let_in(&self, showing: Showing) -> Result<OperatorAnswer, OperatorRefusal> {
+        let now = self.sessions.now().ok_or(Refusal::NoLeader)?;
+        // A stranger's guesses do not get into the log.
+        if let Err(reject) = self.require_good(&showing, now) {
+            // A leader that was cut off may not know of the token.
+            self.sessions.read_index_here().await?;
+            return Err(reject.into());
+        }
+        let Showing { token, digest, key, peer, http } = showing;
+        let command = Command::AdmitNode { token, digest, key, peer, http };
+        let answer = self.sessions.command_here(command).await?;
+        let Answer::Admitted { node, replaces } = answer else {
+            tracing::error!(?answer, "an admission was answered with something else");
+            return Err(Refusal::LeadershipLost.into());
+        };
+        info!(node, ?replaces, "a node was let in");
+        Ok(OperatorAnswer::Admitted { node, replaces })
+    }
+
+    /// The token lets the node in, and no member but the one that it replaces has its addresses.
+    /// The roster knows those of nodes that came by token only.
+    fn require_good(&self, showing: &Showing, now: Stamp) -> Result<(), Reject> {
+        let Showing { token, digest, key, peer, http } = showing;
+        let shown = Shown { token, digest, key, peer, http };
+        let (node, replaces) =
+            self.applied.read(|machine| machine.roster().would_admit(&shown, now))?;
+        for (member, place) in Vitals::of(&self.raft).members {
+            // A node that asks again may be a member by now.
+            if member != node && Some(member) != replaces {
+                shown.require_apart(member, (&place.peer, &place.http))?;
+            }
+        }
+        Ok(())
     }
 
     async fn remove(

@@ -45,6 +45,8 @@ pub(crate) struct Showing {
     pub(crate) token: [u8; 16],
     /// Of the token's secret.
     pub(crate) digest: [u8; 32],
+    /// Hash of its public key.
+    pub(crate) key: [u8; 32],
     /// Where it will be reached: `host:port`.
     pub(crate) peer: String,
     pub(crate) http: String,
@@ -78,8 +80,8 @@ impl Members {
     /// # Errors
     /// [`OperatorRefusal`] where the token is not good, or no leader answers.
     pub(crate) async fn admit(&self, showing: Showing) -> Result<Admission, OperatorRefusal> {
-        let Showing { token, digest, peer, http } = showing;
-        let answer = self.ask(OperatorRequest::Admit { token, digest, peer, http }).await?;
+        let Showing { token, digest, key, peer, http } = showing;
+        let answer = self.ask(OperatorRequest::Admit { token, digest, key, peer, http }).await?;
         let OperatorAnswer::Admitted { node, replaces } = answer else {
             return Err(beside_the_point(&answer));
         };

@@ -15,8 +15,9 @@ pub(crate) enum OperatorRequest {
     /// Whoever shows the secret of `digest` within `ttl_ms` of now may join, in place of
     /// `replaces`.
     CreateToken { id: [u8; 16], digest: [u8; 32], ttl_ms: u64, replaces: Option<u64> },
-    /// A node shows a token and says where it will be reached.
-    Admit { token: [u8; 16], digest: [u8; 32], peer: String, http: String },
+    /// A node shows a token and says where it will be reached. `key` is the hash of its
+    /// public key.
+    Admit { token: [u8; 16], digest: [u8; 32], key: [u8; 32], peer: String, http: String },
     /// Takes a node out of the cluster for good.
     Remove {
         node: u64,

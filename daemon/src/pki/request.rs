@@ -79,6 +79,11 @@ impl NodeRequest {
         Ok(Self(key))
     }
 
+    /// Hash of the key, as a certificate holds it.
+    pub(crate) fn key_digest(&self) -> [u8; 32] {
+        *blake3::hash(&self.0.subject_public_key_info()).as_bytes()
+    }
+
     pub(super) fn public_key(&self) -> &impl PublicKeyData {
         &self.0
     }
@@ -116,6 +121,10 @@ mod tests {
         NodeCertificate { certificate_pem, key_pem, ca_pem }.save(directory.path()).unwrap();
         let identity = PeerIdentity::load(&files, SystemTime::now()).unwrap();
         assert_eq!(identity.name, NodeName { cluster: ca.cluster(), node: 4 });
+        let der = CertificateDer::from_pem_file(&files.certificate).unwrap();
+        let (_, certificate) = parse_x509_certificate(&der).unwrap();
+        let info = blake3::hash(certificate.public_key().raw);
+        assert_eq!(request.key_digest(), *info.as_bytes());
         let again = NodeKey::load_or_create(&files.key).unwrap();
         assert_eq!(again.0.public_key_raw(), key.0.public_key_raw());
         fs::write(&files.key, "no key").unwrap();

@@ -130,12 +130,13 @@ impl JoinDoor {
         for address in [&peer, &http] {
             address.parse::<Address>().map_err(NotAdmitted::for_good)?;
         }
-        let key = NodeRequest::read(&csr).map_err(NotAdmitted::for_good)?;
-        let digest = digest_of(&secret);
-        let admitting = timeout(ANSWER_MAX, admit(Showing { token, digest, peer, http }));
+        let asked = NodeRequest::read(&csr).map_err(NotAdmitted::for_good)?;
+        let (digest, key) = (digest_of(&secret), asked.key_digest());
+        let admitting = timeout(ANSWER_MAX, admit(Showing { token, digest, key, peer, http }));
         let node = admitting.await.unwrap_or(Err(NotAdmitted::unknown()))?;
-        let certificate =
-            authority.sign_request(node, &key, SystemTime::now()).map_err(NotAdmitted::for_now)?;
+        let certificate = authority
+            .sign_request(node, &asked, SystemTime::now())
+            .map_err(NotAdmitted::for_now)?;
         let (ca, ca_key) = (authority.certificate_pem().to_owned(), authority.key_pem());
         Ok(WelcomedV1 { node, certificate, ca, ca_key, level })
     }

@@ -64,8 +64,8 @@ impl Replicated {
     }
 
     fn admit(&self, showing: Showing) -> Result<u64, NotAdmitted> {
-        let Showing { token, digest, peer, http } = showing;
-        let answer = self.apply(Command::AdmitNode { token, digest, peer, http })?;
+        let Showing { token, digest, key, peer, http } = showing;
+        let answer = self.apply(Command::AdmitNode { token, digest, key, peer, http })?;
         let Answer::Admitted { node, .. } = answer else { panic!("{answer:?}") };
         Ok(node)
     }
@@ -253,8 +253,10 @@ async fn a_lost_answer_is_given_again() {
     // A process that was killed with its answer in hand asks anew.
     assert_eq!(joiner.ask(&token).await.unwrap().node, 4);
     assert_eq!(replicated.next_node(), 5);
-    let other = Joiner::at("10.0.0.5:7400");
-    assert!(other.refusal(&token).await.contains("was used by node 4"));
+    // At another address, or with another key.
+    for other in [Joiner::at("10.0.0.5:7400"), Joiner::new()] {
+        assert!(other.refusal(&token).await.contains("was used by node 4"));
+    }
     assert_eq!(replicated.next_node(), 5);
 }
 

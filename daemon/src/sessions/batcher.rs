@@ -290,7 +290,7 @@ fn size_estimate(command: &Command) -> usize {
         }
         Command::Atomic { commands } => SMALL + commands.iter().map(size_estimate).sum::<usize>(),
         Command::Once { key, command } => SMALL + key.key.len() + size_estimate(command),
-        Command::AdmitNode { peer, http, .. } => SMALL + peer.len() + http.len(),
+        Command::AdmitNode { peer, http, .. } => 2 * SMALL + peer.len() + http.len(),
         Command::Start { .. }
         | Command::Switch { .. }
         | Command::Pause { .. }

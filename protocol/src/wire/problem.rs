@@ -151,6 +151,10 @@ impl Problem {
                 problem.with("node", *node)
             }
             Reject::Malformed { rule } => problem.with("rule", rule.as_str()),
+            Reject::BeingReplaced { node, by } => problem.with("node", *node).with("by", *by),
+            Reject::AddressTaken { address, node } => {
+                problem.with("address", address.as_str()).with("node", *node)
+            }
         }
     }
 }

@@ -179,6 +179,7 @@ fn later_commands() -> Vec<Command> {
         Command::AdmitNode {
             token: [1; 16],
             digest: [2; 32],
+            key: [3; 32],
             peer: String::from("a.example:7400"),
             http: String::from("a.example:3000"),
         },
@@ -380,6 +381,8 @@ pub(crate) fn rejects() -> Named<Reject> {
         Reject::NodeUnknown { node: 7 },
         Reject::Malformed { rule: String::from("it is so") },
         Reject::TokenUsed { node: 4 },
+        Reject::AddressTaken { address: String::from("a.example:7400"), node: 300 },
+        Reject::BeingReplaced { node: 3, by: 300 },
     ]);
     let named = |reject: Reject| {
         let name = match reject {
@@ -402,6 +405,8 @@ pub(crate) fn rejects() -> Named<Reject> {
             Reject::NodeUnknown { .. } => "NodeUnknown",
             Reject::Malformed { .. } => "Malformed",
             Reject::TokenUsed { .. } => "TokenUsed",
+            Reject::AddressTaken { .. } => "AddressTaken",
+            Reject::BeingReplaced { .. } => "BeingReplaced",
         };
         (String::from(name), reject)
     };

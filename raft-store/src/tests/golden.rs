@@ -121,6 +121,7 @@ fn released_roster_keeps_its_bytes() {
     let admit = |number, place: &str| Command::AdmitNode {
         token: [number; 16],
         digest: [number; 32],
+        key: [number + 100; 32],
         peer: format!("{place}:7400"),
         http: format!("{place}:3000"),
     };

@@ -201,6 +201,13 @@ async fn tokens_that_are_not_good_are_refused_with_the_reason() {
     let token = token_of(&home.token(&[]));
     assert_eq!(joining.join(&token).expect(0).json()["node_id"], 2);
     refused(late.join(&token), &["used by node 2", "token create"]);
+    // Who holds the token and knows the addresses still does not have the key.
+    let mut posing = Home::new();
+    (posing.peer, posing.address) = (joining.peer, joining.address);
+    refused(posing.join(&token), &["used by node 2", "token create"]);
+    for file in ["node.toml", "tls/node.crt", "tls/ca.key"] {
+        assert!(!posing.file(file).exists(), "{file}");
+    }
 
     let unknown = Token { id: [9; 16], ..Token::read(&token) };
     refused(late.join(&unknown.text()), &["not known", "token create"]);
@@ -216,6 +223,38 @@ async fn tokens_that_are_not_good_are_refused_with_the_reason() {
     .await;
     refused(late.join(&token_of(&short)), &["expired", "token create"]);
     assert!(!late.file("node.toml").exists());
+}
+
+#[tokio::test]
+async fn an_address_that_another_node_has_uses_up_no_token() {
+    let (home, joining, other) = (Home::founded().await, Home::new(), Home::new());
+    let token = token_of(&home.token(&[]));
+    let taken = |of: &Home, node: u64, token: &str| {
+        for (peer, http) in [(of.peer, other.address), (other.peer, of.address)] {
+            let mut posing = Home::new();
+            (posing.peer, posing.address) = (peer, http);
+            let address = if peer == of.peer { peer } else { http };
+            let has = format!("node {node} has the address {address} already");
+            refused(posing.join(token), &[&has, &format!("cluster remove {node}")]);
+            assert!(!posing.file("tls/ca.key").exists());
+        }
+    };
+    // The first node came by no token.
+    taken(&home, 1, &token);
+    assert_eq!(joining.join(&token).expect(0).json()["node_id"], 2);
+    let next = token_of(&home.token(&[]));
+    taken(&joining, 2, &next);
+    eventually(PATIENCE, "the new node is a member", async || {
+        let status = home.http.get("/v1/cluster/status").await.expect(200).json();
+        let nodes = status["nodes"].as_array().unwrap().len();
+        holds(nodes == 2, || status.to_string())
+    })
+    .await;
+    taken(&joining, 2, &next);
+    // Its own address is in nobody's way.
+    fs::remove_file(joining.file("node.toml")).unwrap();
+    assert_eq!(joining.join(&token).expect(0).json()["node_id"], 2);
+    assert_eq!(other.join(&next).expect(0).json()["node_id"], 3);
 }
 
 #[tokio::test]
