@@ -149,7 +149,7 @@ impl Roster {
         Ok(())
     }
 
-    /// What [`Roster::admit`] would say now.
+    /// What `Roster::admit` would say now.
     ///
     /// # Errors
     /// The reason why nobody is let in.
