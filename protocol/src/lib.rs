@@ -13,6 +13,8 @@ pub mod event;
 pub mod ids;
 pub mod limits;
 pub mod machine;
+#[cfg(feature = "planted-bugs")]
+pub mod plant;
 pub mod reject;
 pub mod roster;
 pub mod session;

@@ -23,6 +23,8 @@ use crate::{
     session::{NewSession, OnOutage, Session, Switched},
     time::Stamp,
 };
+#[cfg(feature = "planted-bugs")]
+use crate::{plant::Plant, time::Millis};
 
 /// The format level of the first release.
 pub const LEVEL_OLDEST: u16 = 1;
@@ -271,6 +273,8 @@ impl Machine {
     ) -> Result<Arc<Session>, Reject> {
         let session = self.sessions.get(&id).ok_or(Reject::SessionNotFound(id))?;
         let due = session.next_due();
+        #[cfg(feature = "planted-bugs")]
+        let due = due.filter(|due| *due < self.now || !Plant::ExpiredWinsAtTheMillisecond.is_on());
         let mut session = Arc::clone(session);
         if due.is_some_and(|due| due <= self.now) {
             session = session.settle(self.now, changes);
@@ -280,18 +284,20 @@ impl Machine {
     }
 
     fn tick(&mut self, sessions_max: u32, changes: &mut Vec<Change>) -> Answer {
-        let mut sessions = 0;
+        let (mut sessions, now) = (0, self.now);
+        #[cfg(feature = "planted-bugs")]
+        let now = if Plant::EarlyExpiry.is_on() { now.after(Millis::new(40)) } else { now };
         // Counted from here, so that a batch does what its commands do one by one.
         let mut settled = Vec::new();
         while sessions < sessions_max && settled.len() < limits::TICK_CHANGES_MAX {
             let Some(&(due, id)) = self.deadlines.first() else { break };
-            let Some(session) = self.sessions.get(&id).filter(|_| due <= self.now) else { break };
+            let Some(session) = self.sessions.get(&id).filter(|_| due <= now) else { break };
             let session = Arc::clone(session);
-            self.put(session.settle_some(self.now, limits::TICK_CHANGES_MAX, &mut settled));
+            self.put(session.settle_some(now, limits::TICK_CHANGES_MAX, &mut settled));
             sessions += 1;
         }
         changes.append(&mut settled);
-        let more = self.next_deadline().is_some_and(|due| due <= self.now);
+        let more = self.next_deadline().is_some_and(|due| due <= now);
         Answer::Swept { sessions, more }
     }
 

@@ -26,6 +26,8 @@ mod layout;
 mod log;
 mod log_index;
 mod open;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 pub mod raft_types;
 mod rocks;
 mod rocks_files;

@@ -84,6 +84,9 @@ type CliError = Box<dyn std::error::Error + Send + Sync>;
 
 fn version(output: Output) -> Result<(), CliError> {
     let version = env!("CARGO_PKG_VERSION");
+    // So that no program that could have one is without the mark.
+    #[cfg(feature = "planted-bugs")]
+    note(format_args!("{} none, or one: not for use", synckairos_protocol::plant::MARKER));
     match output {
         Output::Text => print(format_args!("synckairos {version}")),
         Output::Json => print_json(&serde_json::json!({ "version": version })),

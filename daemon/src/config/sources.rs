@@ -113,6 +113,9 @@ fn environment() -> Env {
     // Not a setting: it names the file by which tests set the node's clocks wrong.
     #[cfg(debug_assertions)]
     let environment = environment.ignore(&["test_clock"]);
+    // No setting either: it names a defect.
+    #[cfg(feature = "planted-bugs")]
+    let environment = environment.ignore(&["plant"]);
     environment
 }
 

@@ -12,6 +12,8 @@ use std::{
 };
 
 use axum::extract::ws::Utf8Bytes;
+#[cfg(feature = "planted-bugs")]
+use synckairos_protocol::plant::Plant;
 use synckairos_protocol::{event::Change, ids::SessionId, time::Stamp};
 use synckairos_raft_store::AppliedEvent;
 use tokio::sync::{
@@ -274,6 +276,10 @@ impl Desk {
         let Entry::Occupied(mut watching) = self.subscribers.entry(session) else { return };
         self.metrics.pushed(watching.get().len());
         watching.get_mut().retain(|subscriber| {
+            #[cfg(feature = "planted-bugs")]
+            if matches!(push, Push::Update { .. }) && Plant::UpdateNotPushed.shows_every(29) {
+                return true;
+            }
             let (subscription, push) = (subscriber.number, push.clone());
             let delivery = Delivery { session, subscription, push };
             subscriber.address.deliver(delivery, &self.metrics)

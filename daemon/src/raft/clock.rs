@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "planted-bugs")]
+use synckairos_protocol::plant::Plant;
 use synckairos_protocol::time::Stamp;
 
 use super::host_time::HostTime;
@@ -111,6 +113,9 @@ impl ClusterTime {
     fn lead(&mut self, last_stamp: Stamp, host: HostTime) {
         let estimate_us = self.estimate_us(host).unwrap_or(host.wall_us);
         let cluster_us = estimate_us.max(to_micros(last_stamp));
+        #[cfg(feature = "planted-bugs")]
+        let cluster_us =
+            if Plant::TimeGoesBackAtElection.is_on() { host.wall_us } else { cluster_us };
         self.source = Source::Own(Reading { cluster_us, boot_us: host.boot_us });
         self.ahead_of_leader_us = 0;
     }
@@ -126,6 +131,10 @@ impl ClusterTime {
     /// the call before.
     fn lead_us(&mut self, host: HostTime) -> Option<i64> {
         let Source::Own(reading) = self.source else { return None };
+        #[cfg(feature = "planted-bugs")]
+        if Plant::StampFromWallClock.is_on() {
+            return Some(host.wall_us);
+        }
         let passed_us = (host.boot_us - reading.boot_us).max(0);
         let unslewed_us = reading.cluster_us + passed_us;
         let slew_max_us = passed_us.saturating_mul(SLEW_PPM_MAX) / 1_000_000;

@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use openraft::{async_runtime::WatchReceiver, rt::Instant as _};
+#[cfg(feature = "planted-bugs")]
+use synckairos_protocol::plant::Plant;
 use synckairos_protocol::{
     ids::SessionId,
     limits,
@@ -97,6 +99,10 @@ fn page(machine: &Machine, query: &ListQuery) -> (Vec<Arc<Session>>, Option<Sess
         if query.limit <= sessions.len() || limits::LIST_BYTES_MAX <= bytes {
             break;
         }
+    }
+    #[cfg(feature = "planted-bugs")]
+    if Plant::ListOmitsOne.is_on() {
+        return (sessions, rest.next().map(|session| session.id));
     }
     let more = rest.next().is_some();
     (sessions, last.filter(|_| more))

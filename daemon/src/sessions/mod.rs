@@ -15,6 +15,8 @@ mod touch;
 use std::{sync::Arc, time::Duration};
 
 use openraft::async_runtime::WatchReceiver;
+#[cfg(feature = "planted-bugs")]
+use synckairos_protocol::plant::Plant;
 use synckairos_protocol::{
     command::{Command, Intent},
     event::Answer,
@@ -31,6 +33,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "planted-bugs")]
+use crate::planted;
 use crate::{
     disk::{Disk, Room},
     raft::{
@@ -171,6 +175,8 @@ impl Sessions {
                 }
                 Leader::Unknown => Err(Refusal::NoLeader),
             };
+            #[cfg(feature = "planted-bugs")]
+            let result = planted::of_lost_leader(result, deadline);
             match result {
                 // Nothing was proposed, so asking again cannot do it twice.
                 Err(Refusal::NoLeader) => self.await_leader(deadline).await?,
@@ -203,6 +209,10 @@ impl Sessions {
     /// # Errors
     /// [`Refusal::NoLeader`] where no majority confirms in time how far that is.
     pub(crate) async fn catch_up(&self) -> Result<(), Refusal> {
+        #[cfg(feature = "planted-bugs")]
+        if Plant::FollowerReadsLocal.is_on() && matches!(self.leader(), Leader::Other(..)) {
+            return Ok(());
+        }
         let deadline = Instant::now() + self.shared.settings.request_timeout();
         let read = self.shared.reads.confirm(deadline).await?;
         let behind = self.shared.applied.applied_index().is_none_or(|at| at < read.index);
@@ -217,6 +227,11 @@ impl Sessions {
 
     /// Up to where the log must be applied for a read that begins now; as the leader only.
     pub(crate) async fn read_index_here(&self) -> Result<ReadIndex, Refusal> {
+        #[cfg(feature = "planted-bugs")]
+        if let Some(now) = self.now().filter(|_| Plant::StaleLeaderReads.is_on()) {
+            let index = self.shared.applied.applied_index().unwrap_or(0);
+            return Ok(ReadIndex { index, now });
+        }
         reads::read_index(&self.shared.raft, &self.shared.clock).await
     }
 

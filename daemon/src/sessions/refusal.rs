@@ -1,6 +1,8 @@
 //! Why a request has no result: the one error type between the edge, the leader and its peers.
 
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "planted-bugs")]
+use synckairos_protocol::plant::Plant;
 use synckairos_protocol::{error::Kind, reject::Reject, time::Stamp};
 
 /// Travels between nodes. Numbers are frozen: append only.
@@ -32,6 +34,10 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     pub(crate) fn kind(&self) -> Kind {
+        #[cfg(feature = "planted-bugs")]
+        if Plant::EffectNoneLie.is_on() && matches!(self, Self::LeadershipLost | Self::TimedOut) {
+            return Kind::NoLeader;
+        }
         match self {
             Self::Rejected(reject) => reject.into(),
             Self::NoLeader => Kind::NoLeader,

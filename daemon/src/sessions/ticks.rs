@@ -7,6 +7,8 @@ use synckairos_protocol::{command::Command, event::Answer, limits, time::Stamp};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Sessions, outages};
+#[cfg(feature = "planted-bugs")]
+use crate::planted;
 use crate::{disk::Room, raft::clock::until};
 
 /// Longest time without a look at the clocks: a follower that came to lead looks within it.
@@ -38,6 +40,10 @@ async fn settle_due(sessions: &Sessions, now: Stamp) -> Duration {
     if shared.disk.room() == Room::Exhausted {
         return IDLE_MAX;
     }
+    #[cfg(feature = "planted-bugs")]
+    let Some(now) = planted::alarm_at(now, shared.applied.next_deadline()) else {
+        return IDLE_MAX;
+    };
     let retention = shared.settings.retention_ms;
     let command = if shared.applied.next_deadline().is_some_and(|due| due <= now) {
         Some(Command::Tick { sessions_max: limits::TICK_SESSIONS_MAX })

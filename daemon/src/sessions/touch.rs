@@ -10,6 +10,8 @@ use std::{
 };
 
 use openraft::{async_runtime::WatchReceiver, rt::Instant as _};
+#[cfg(feature = "planted-bugs")]
+use synckairos_protocol::plant::Plant;
 use synckairos_protocol::time::Stamp;
 use tokio::{
     sync::watch,
@@ -65,6 +67,8 @@ impl Touch {
         let silence = now.saturating_duration_since(*last_word);
         self.since.send_if_modified(|since| {
             let is_stale = self.silence_max < silence;
+            #[cfg(feature = "planted-bugs")]
+            let is_stale = is_stale && !Plant::StalePretendsLive.is_on();
             if is_stale == since.is_some() {
                 return false;
             }

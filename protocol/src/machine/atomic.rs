@@ -3,6 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::Machine;
+#[cfg(feature = "planted-bugs")]
+use crate::plant::Plant;
 use crate::{
     command::{Command, Expected, RequestKey},
     event::{Answer, Change},
@@ -41,6 +43,10 @@ impl Machine {
             let command = self.following(command, &touched);
             match self.execute(&command, changes) {
                 Ok(answer) => answers.push(answer),
+                #[cfg(feature = "planted-bugs")]
+                Err(reject) if Plant::BatchHalfApplied.is_on() => {
+                    return Err(Reject::InBatch { index, reject: Box::new(reject) });
+                }
                 Err(reject) => {
                     changes.truncate(unchanged);
                     self.put_back(before);
@@ -93,10 +99,30 @@ impl Machine {
             return Err(Reject::Malformed { rule });
         }
         if let Some(answer) = self.answered.answer(key) {
+            #[cfg(feature = "planted-bugs")]
+            let answer = self.answered_anew(answer);
             return answer;
         }
         let answer = self.execute(command, changes);
         self.answered.remember(key.clone(), self.now, &answer);
         answer
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn answered_anew(&self, first: Result<Answer, Reject>) -> Result<Answer, Reject> {
+        let Ok(Answer::Session(then) | Answer::Switched { session: then, .. }) = &first else {
+            return first;
+        };
+        let present = self.session(then.id).filter(|_| Plant::RetryAnsweredAnew.is_on());
+        let Some(session) = present.map(Arc::clone) else { return first };
+        Ok(match first? {
+            Answer::Switched { expired, .. } => Answer::Switched { session, expired },
+            Answer::Session(_)
+            | Answer::Deleted
+            | Answer::Swept { .. }
+            | Answer::Batch(_)
+            | Answer::Done
+            | Answer::Admitted { .. } => Answer::Session(session),
+        })
     }
 }

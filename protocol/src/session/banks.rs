@@ -1,6 +1,8 @@
 //! Whose time runs, how much of it is left, and how a stretch of it is charged.
 
 use super::{Group, OnTimeout, Phase, Seat, Session, SyncMode};
+#[cfg(feature = "planted-bugs")]
+use crate::plant::Plant;
 use crate::time::{Millis, Stamp};
 
 /// What happens at the deadline, every default resolved.
@@ -83,8 +85,10 @@ impl Session {
 
     /// Adds the Fischer increment to the bank of `seat`, unless its clock fell due.
     pub(super) fn add_increment(&mut self, seat: Seat) {
-        let increment = self.increment;
-        if self.fell_due(seat) {
+        let (increment, is_out) = (self.increment, self.fell_due(seat));
+        #[cfg(feature = "planted-bugs")]
+        let is_out = is_out && !Plant::IncrementAfterExpiry.is_on();
+        if is_out {
             return;
         }
         if let Some(bank) = self.bank_mut(seat) {
@@ -142,6 +146,11 @@ impl Session {
         match self.mode {
             SyncMode::PerParticipant => Some(&mut self.participants[seat.index()].bank),
             SyncMode::PerGroup => match self.group_index(seat) {
+                #[cfg(feature = "planted-bugs")]
+                Some(index) if Plant::WrongGroupsBank.is_on() => {
+                    let next = (index + 1) % self.groups.len();
+                    Some(&mut self.groups[next].bank)
+                }
                 Some(index) => Some(&mut self.groups[index].bank),
                 None => Some(&mut self.participants[seat.index()].bank),
             },

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{Phase, Session};
+#[cfg(feature = "planted-bugs")]
+use crate::plant::Plant;
 use crate::{
     event::{Cause, Change, Event},
     time::Stamp,
@@ -26,7 +28,10 @@ impl Session {
         }
         let draft = Arc::make_mut(&mut session);
         let participant = draft.participant(active).id;
-        draft.phase = Phase::Running { active, since: since.after(credited) };
+        let since = since.after(credited);
+        #[cfg(feature = "planted-bugs")]
+        let since = if Plant::OutageCreditedTwice.is_on() { since.after(credited) } else { since };
+        draft.phase = Phase::Running { active, since };
         draft.version += 1;
         draft.updated_at = now;
         let event = Event::OutageCredited { participant, from, until: now, credited };

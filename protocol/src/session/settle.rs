@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{OnTimeout, Phase, Session, banks::AtDeadline, deadline::Due};
+#[cfg(feature = "planted-bugs")]
+use crate::plant::Plant;
 use crate::{
     event::{Cause, Change, Event, Warning},
     time::Stamp,
@@ -39,6 +41,8 @@ impl Session {
                     changes.push(Change::Warned { session: Arc::clone(&session), warning });
                 }
                 Due::Expiry => {
+                    #[cfg(feature = "planted-bugs")]
+                    let at = if Plant::ExpiryAtNotice.is_on() { now } else { at };
                     let Some((event, cause)) = draft.fall_due(at) else { break };
                     changes.push(Change::Updated { session: Arc::clone(&session), event, cause });
                 }

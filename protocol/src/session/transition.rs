@@ -4,6 +4,8 @@
 //! written.
 
 use super::{Phase, Seat, Session, banks::AtDeadline};
+#[cfg(feature = "planted-bugs")]
+use crate::plant::Plant;
 use crate::{
     command::Expected,
     event::Event,
@@ -68,6 +70,12 @@ impl Session {
         let Phase::Running { active, .. } = self.phase else {
             return Err(self.wrong_status(Verb::Paused));
         };
+        #[cfg(feature = "planted-bugs")]
+        if Plant::PauseChargesNothing.is_on() {
+            self.phase = Phase::Paused { active };
+            self.bump(now);
+            return Ok(Event::Paused);
+        }
         self.charge(now);
         self.phase = Phase::Paused { active };
         self.bump(now);
@@ -95,6 +103,13 @@ impl Session {
     }
 
     fn check_version(&self, expected: Expected) -> Result<(), Reject> {
+        #[cfg(feature = "planted-bugs")]
+        if match expected {
+            Expected::Exactly(version) => Plant::CasLost.is_on() && version < self.version,
+            Expected::Seen(_) => Plant::LostConflict.is_on(),
+        } {
+            return Ok(());
+        }
         let (expected, holds) = match expected {
             Expected::Exactly(version) => (version, self.version == version),
             // A version below what was seen is another session of the same id.

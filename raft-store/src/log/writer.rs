@@ -9,6 +9,8 @@ use std::{io, ops::Range, sync::Arc, time::Instant};
 use openraft::storage::IOFlushed;
 use rocksdb::{WriteBatch, WriteOptions};
 use synckairos_protocol::codec::{self, EncodeError, Kind};
+#[cfg(feature = "planted-bugs")]
+use synckairos_protocol::plant::Plant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{LogShared, keys, mark::MarkFile};
@@ -198,6 +200,8 @@ impl Batch {
         crate::crash::before_write(&shared.db, &writes).map_err(|()| WriteError::Injected)?;
         let mut options = WriteOptions::default();
         options.set_sync(self.must_sync);
+        #[cfg(feature = "planted-bugs")]
+        options.set_sync(self.must_sync && !Plant::SkipFsync.is_on());
         let begun = Instant::now();
         shared.db.write_opt(writes, &options)?;
         if self.must_sync {

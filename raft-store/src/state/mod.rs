@@ -132,6 +132,8 @@ impl StateStore {
             ));
             return Err(self.context.fatal.raise("apply an entry", &error));
         }
+        #[cfg(feature = "planted-bugs")]
+        let entries = &crate::planted::at_one_time(entries)[..];
         let mut position = self.shared.position();
         let mut changed = Changed::default();
         let (done, meta) = {

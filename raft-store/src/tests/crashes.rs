@@ -25,15 +25,20 @@ const MARK: &str = "acknowledged";
 /// More rounds than any child lives for.
 const ROUNDS: u64 = 10_000;
 
-fn spawn(test: &str, directory: &Path, die_at: &str) -> Child {
-    Command::new(env::current_exe().unwrap())
+pub(super) fn spawn(test: &str, directory: &Path, die_at: &str) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    as_child(&mut command, test, directory, die_at);
+    command.spawn().unwrap()
+}
+
+/// Makes a command of this test binary one that runs a child's side.
+pub(super) fn as_child(command: &mut Command, test: &str, directory: &Path, die_at: &str) {
+    command
         .args([&format!("tests::crashes::{test}"), "--exact", "--nocapture", "--test-threads=1"])
         .env(DIRECTORY, directory)
         .env(DIE_AT, die_at)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::null());
 }
 
 /// The child's side. Appends and votes, and every seventh round replaces its last entries as a
@@ -79,10 +84,10 @@ fn log_id_before(next: u64, term: u64) -> LogId {
 
 /// What a parent knows of its child.
 #[derive(Debug, Default)]
-struct Acknowledged {
+pub(super) struct Acknowledged {
     vote: u64,
     entries: Vec<LogId>,
-    lines: usize,
+    pub(super) lines: usize,
 }
 
 impl Acknowledged {
@@ -102,11 +107,19 @@ impl Acknowledged {
 }
 
 /// Listens until the child is gone, or kills it after so many lines.
-fn listen(mut child: Child, kill_after: usize) -> (Acknowledged, bool) {
+pub(super) fn listen(child: Child, kill_after: usize) -> (Acknowledged, bool) {
+    listen_with(child, |acknowledged| acknowledged.lines == kill_after)
+}
+
+/// Listens until the child is gone; kills it where `kill` says so.
+pub(super) fn listen_with(
+    mut child: Child,
+    mut kill: impl FnMut(&Acknowledged) -> bool,
+) -> (Acknowledged, bool) {
     let mut acknowledged = Acknowledged::default();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         acknowledged.hear(&line.unwrap());
-        if acknowledged.lines == kill_after {
+        if kill(&acknowledged) {
             // What is still in the pipe was acknowledged too, so listening goes on.
             child.kill().unwrap();
         }
@@ -114,7 +127,7 @@ fn listen(mut child: Child, kill_after: usize) -> (Acknowledged, bool) {
     (acknowledged, child.wait().unwrap().success())
 }
 
-async fn check(directory: &Path, acknowledged: &Acknowledged, case: &str) {
+pub(super) async fn check(directory: &Path, acknowledged: &Acknowledged, case: &str) {
     // Opening checks that there is no hole.
     let mut node = Node::open(directory);
     let vote = node.opened.log.get_log_reader().await.read_vote().await.unwrap();

@@ -10,6 +10,8 @@ mod frames;
 mod golden;
 mod log;
 mod marks;
+mod power;
+mod power_disk;
 mod snapshots;
 mod suite;
 
