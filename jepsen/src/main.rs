@@ -1,8 +1,7 @@
-//! The fault-injection suite of SyncKairos. It is not written yet: this crate keeps its place.
+//! `synckairos-jepsen`: the command line of the fault-injection suite.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!("synckairos-jepsen: the fault-injection suite is not part of this version");
-    ExitCode::from(2)
+    synckairos_jepsen::cli::main()
 }

@@ -1,0 +1,170 @@
+//! Which tests make up a suite.
+
+use clap::ValueEnum;
+
+use crate::{
+    nemesis::Trouble,
+    test::plan::{DiskKind, EnvKind, Workload},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Under three minutes, for every change
+    Smoke,
+    /// Twenty minutes, for everybody who has doubts
+    Standard,
+    /// Every workload with everything that can be broken, for as long as one likes
+    Release,
+}
+
+/// One test of a suite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Case {
+    pub workload: Workload,
+    pub nemesis: &'static [Trouble],
+    pub seconds: u64,
+    /// Mean time from one fault to the next, in seconds.
+    pub interval_s: f64,
+    pub rate: f64,
+    pub nodes: usize,
+    pub env: EnvKind,
+    pub disk: DiskKind,
+}
+
+/// What this machine lets a runner do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Powers {
+    /// Network namespaces of its own.
+    pub namespaces: bool,
+    /// Loop mounts whose power can be cut.
+    pub loops: bool,
+    /// A tmpfs of its own.
+    pub tmpfs: bool,
+}
+
+use Trouble::{
+    ClientPartition, Clock, Drift, Kill, Packet, Partition, Pause, Power, Snapshot, Stop, Transfer,
+};
+
+const fn case(workload: Workload, nemesis: &'static [Trouble], seconds: u64) -> Case {
+    Case {
+        workload,
+        nemesis,
+        seconds,
+        interval_s: 6.0,
+        rate: 80.0,
+        nodes: 3,
+        env: EnvKind::Loopback,
+        disk: DiskKind::Plain,
+    }
+}
+
+impl Case {
+    const fn every(self, interval_s: f64) -> Self {
+        Self { interval_s, ..self }
+    }
+
+    const fn nodes(self, nodes: usize) -> Self {
+        Self { nodes, ..self }
+    }
+
+    const fn env(self, env: EnvKind) -> Self {
+        Self { env, ..self }
+    }
+
+    const fn disk(self, disk: DiskKind) -> Self {
+        Self { disk, ..self }
+    }
+
+    /// Why this machine cannot run it.
+    pub const fn impossible(&self, powers: Powers) -> Option<&'static str> {
+        match (self.env, self.disk) {
+            (EnvKind::Netns, _) if !powers.namespaces => {
+                Some("network namespaces need root or user namespaces")
+            }
+            (_, DiskKind::LoopExt4 | DiskKind::LoopXfs) if !powers.loops => {
+                Some("loop mounts need root")
+            }
+            (_, DiskKind::Tmpfs) if !powers.tmpfs => Some("mounts need root or user namespaces"),
+            (_, _) => None,
+        }
+    }
+}
+
+const SMOKE: &[Case] = &[
+    case(Workload::Soak, &[Kill, Partition, Pause], 45).every(5.0),
+    case(Workload::Stream, &[Partition, Kill, Transfer, Clock], 40).every(5.0),
+];
+
+const STANDARD: &[Case] = &[
+    case(Workload::Register, &[Kill, Pause, Partition], 80),
+    case(Workload::Register, &[Partition, Packet], 80).env(EnvKind::Netns),
+    case(Workload::Turns, &[Clock, Drift], 80),
+    case(Workload::Expiry, &[Pause, Partition, Transfer], 80),
+    case(Workload::Retries, &[Kill, ClientPartition, Packet], 80),
+    case(Workload::Stream, &[Kill, Partition, Snapshot], 80),
+    case(Workload::Batch, &[Power, Transfer], 80).disk(DiskKind::LoopExt4),
+    case(Workload::Churn, &[Stop, Pause], 80),
+    case(Workload::Client, &[Kill, ClientPartition], 80),
+    case(Workload::Register, &[Power, Kill], 80).disk(DiskKind::LoopXfs),
+    case(Workload::Soak, &[Kill, Pause, Partition, Transfer], 80).nodes(5),
+];
+
+const RELEASE: &[Case] = &[
+    case(Workload::Soak, &[Kill, Pause, Partition, Packet, Transfer], 600).every(4.0),
+    case(Workload::Register, &[Power, Kill, Pause], 600).every(4.0).disk(DiskKind::LoopExt4),
+    case(Workload::Stream, &[Kill, Partition, Pause, Snapshot], 600).every(4.0),
+    case(Workload::Expiry, &[Pause, Transfer, Clock, Drift], 420).every(4.0),
+    case(Workload::Batch, &[Power, Partition, Transfer], 600).every(4.0).disk(DiskKind::LoopXfs),
+    case(Workload::Retries, &[Kill, ClientPartition, Packet, Partition], 420).every(4.0),
+    case(Workload::Soak, &[Partition, Packet, Kill, Pause], 600).every(4.0).env(EnvKind::Netns),
+    case(Workload::Turns, &[Clock, Drift, Pause], 420).every(4.0),
+    case(Workload::Client, &[Kill, ClientPartition, Transfer], 420).every(5.0),
+    case(Workload::Churn, &[Stop, Snapshot, Pause], 420).every(5.0),
+    case(Workload::Soak, &[Kill, Pause, Partition, Transfer], 600).every(4.0).nodes(5),
+];
+
+impl Suite {
+    pub const fn cases(self) -> &'static [Case] {
+        match self {
+            Self::Smoke => SMOKE,
+            Self::Standard => STANDARD,
+            Self::Release => RELEASE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERYTHING: Powers = Powers { namespaces: true, loops: true, tmpfs: true };
+    const NOTHING: Powers = Powers { namespaces: false, loops: false, tmpfs: false };
+
+    #[test]
+    fn suites_keep_their_time_and_leave_nothing_out() {
+        let seconds = |suite: Suite| suite.cases().iter().map(|case| case.seconds).sum::<u64>();
+        assert!(seconds(Suite::Smoke) <= 120);
+        assert!(seconds(Suite::Standard) <= 1_000);
+        assert!(Suite::Release.cases().iter().all(|case| case.seconds <= 3_600));
+        for trouble in Trouble::ALL {
+            let known = !trouble.forms().is_empty();
+            let somewhere =
+                |suite: Suite| suite.cases().iter().any(|case| case.nemesis.contains(&trouble));
+            assert_eq!(somewhere(Suite::Release), known, "{trouble:?}");
+        }
+        for workload in Workload::ALL {
+            assert!(Suite::Standard.cases().iter().any(|case| case.workload == workload));
+        }
+    }
+
+    #[test]
+    fn a_machine_without_rights_runs_smoke_and_most_of_standard() {
+        let possible = |suite: Suite, powers| {
+            suite.cases().iter().filter(|case| case.impossible(powers).is_none()).count()
+        };
+        assert_eq!(possible(Suite::Smoke, NOTHING), Suite::Smoke.cases().len());
+        assert!(8 <= possible(Suite::Standard, NOTHING));
+        assert_eq!(possible(Suite::Standard, EVERYTHING), Suite::Standard.cases().len());
+    }
+}
