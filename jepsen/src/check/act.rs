@@ -93,6 +93,10 @@ impl<'a> Acts<'a> {
         self.of.iter().map(|(session, acts)| (*session, acts.as_slice()))
     }
 
+    pub(crate) fn on(&self, session: &str) -> &[Act<'a>] {
+        self.of.get(session).map_or(&[], Vec::as_slice)
+    }
+
     pub(crate) fn deletes(&self, session: &str) -> &[Act<'a>] {
         self.deletes.get(session).map_or(&[], Vec::as_slice)
     }

@@ -11,7 +11,8 @@ pub(crate) mod example;
 pub mod lists;
 pub mod logs;
 mod quantile;
-mod state;
+pub mod replay;
+pub(crate) mod state;
 pub mod stats;
 pub mod stream;
 pub mod verdict;
@@ -26,6 +27,7 @@ pub type Checker = (&'static str, fn(&Run) -> Verdict);
 
 /// All of them, in the order in which they are reported.
 pub const CHECKERS: &[Checker] = &[
+    ("replay", replay::check),
     ("durability", durability::check),
     ("stream", stream::check),
     ("clock", clock::check),
