@@ -15,6 +15,7 @@ pub mod db;
 pub mod env;
 pub mod generator;
 pub mod history;
+pub mod ledger;
 pub mod model;
 pub mod nemesis;
 pub mod suite;

@@ -14,6 +14,7 @@ use crate::{
         self,
         verdict::{Validity, Verdict},
     },
+    ledger::Entry,
     test::run::Run,
 };
 
@@ -28,14 +29,14 @@ impl Analyze {
     pub(super) fn run(self) -> Result<Ended, CliError> {
         let mut worst = Validity::Valid;
         for store in &self.stores {
-            worst = worst.max(judge(store)?);
+            worst = worst.max(judge(store)?.valid);
         }
         Ok(Ended::Judged(worst))
     }
 }
 
-/// Judges one stored test; `results.json` is written anew.
-pub(super) fn judge(store: &Path) -> Result<Validity, CliError> {
+/// Judges one stored test; `results.json` is written anew. Returns its line of the ledger.
+pub(super) fn judge(store: &Path) -> Result<Entry, CliError> {
     let run = Run::load(store)?;
     let verdicts = check::all(&run);
     let valid = verdicts.iter().map(|verdict| verdict.valid).max().unwrap_or(Validity::Unknown);
@@ -47,7 +48,8 @@ pub(super) fn judge(store: &Path) -> Result<Validity, CliError> {
         let validity = validity.as_str().unwrap_or_default();
         print::line(&format!("  {:<13} {validity}", verdict.checker))?;
     }
-    Ok(valid)
+    let not_valid = verdicts.iter().filter(|verdict| verdict.valid != Validity::Valid);
+    Ok(Entry::of(&run, valid, not_valid.map(|verdict| verdict.checker.clone()).collect()))
 }
 
 /// The first line: the verdict, the first thing that is wrong, the seed, and where it lies.

@@ -1,6 +1,7 @@
 //! The command line. Names and exit codes are Jepsen's.
 
 mod analyze;
+mod ledger;
 mod options;
 mod print;
 mod probe;
@@ -39,6 +40,8 @@ enum Command {
     /// Judge stored histories again
     #[command(visible_alias = "check")]
     Analyze(analyze::Analyze),
+    /// Add up what was tested so far
+    Ledger(ledger::Ledger),
 }
 
 /// What a command came to.
@@ -73,7 +76,7 @@ fn enter(command: &Command) -> std::io::Result<()> {
             let can = |name| crate::env::probe::one(name).is_some_and(|found| found.available);
             (can("netns"), can("tmpfs"))
         }
-        Command::Probe(_) | Command::Analyze(_) => (false, false),
+        Command::Probe(_) | Command::Analyze(_) | Command::Ledger(_) => (false, false),
     };
     if network || mounts { enter::enter(Needs { network, mounts }) } else { Ok(()) }
 }
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Probe(command) => command.run(),
         Command::Selfcheck(command) => command.run(),
         Command::Analyze(command) => command.run(),
+        Command::Ledger(command) => command.run(),
     };
     match ended {
         Ok(Ended::Done | Ended::Judged(Validity::Valid)) => ExitCode::SUCCESS,

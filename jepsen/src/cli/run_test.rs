@@ -78,7 +78,11 @@ pub(super) fn one(plan: &Plan, store: &Path) -> Result<Validity, CliError> {
     });
     runtime.shutdown_background();
     match outcome {
-        Ok(()) => analyze::judge(&directory),
+        Ok(()) => {
+            let entry = analyze::judge(&directory)?;
+            entry.append(&store.join("ledger.jsonl"))?;
+            Ok(entry.valid)
+        }
         Err(HarnessError::Io(error)) => {
             print::line(&format!("UNKNOWN harness: {error}; seed {}", plan.seed))?;
             Ok(Validity::Unknown)

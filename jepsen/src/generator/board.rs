@@ -3,7 +3,7 @@
 //! It may be out of date, as a client's screen is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,6 +38,8 @@ pub struct Board {
 #[derive(Default)]
 struct Inner {
     sessions: BTreeMap<String, Known>,
+    /// Sessions that a request was about; not all of them ever were.
+    named: BTreeSet<String>,
     /// Cluster time minus the runner's clock, in milliseconds, as the last answer had it.
     offset_ms: Option<i64>,
     /// Requests under a key that others may send again.
@@ -65,7 +67,14 @@ impl Board {
             deadline_ms: None,
             left: false,
         };
-        self.lock().sessions.insert(session, known);
+        let mut inner = self.lock();
+        inner.named.insert(session.clone());
+        inner.sessions.insert(session, known);
+    }
+
+    /// A request is about to be made that is about this session, whether there is one or not.
+    pub fn name(&self, session: &str) {
+        self.lock().named.insert(session.to_owned());
     }
 
     /// Learns from an answer.
@@ -127,9 +136,9 @@ impl Board {
         self.lock().sessions.values().filter(|known| !known.left).cloned().collect()
     }
 
-    /// Every session that was ever announced.
+    /// Every session that a request was ever about.
     pub fn all(&self) -> Vec<String> {
-        self.lock().sessions.keys().cloned().collect()
+        self.lock().named.iter().cloned().collect()
     }
 
     /// When cluster time will be `stamp_ms`, on the runner's clock.

@@ -256,7 +256,7 @@ pub const PLANTS: &[PlantCase] = &[
     PlantCase {
         id: "lost-conflict",
         what: "Two commands that overlap, and name no version, both take effect.",
-        expected: &["linear", "replay"],
+        expected: &["effects", "linear", "replay"],
         seconds: 30,
         ..CASE
     },

@@ -94,6 +94,9 @@ impl Worker {
     /// Observers follow a session before it is there, so that they see all of it.
     fn announce(&self, step: &Step) {
         let batch = step.request["commands"].as_array().into_iter().flatten();
+        for session in batch.clone().filter_map(|command| command["session_id"].as_str()) {
+            self.shared.board.name(session);
+        }
         let batch = batch.filter(|command| command["action"] == "create");
         let single = Some(&step.request).filter(|_| step.f == F::Create);
         for body in batch.chain(single) {
