@@ -51,7 +51,14 @@ const APPLIED_QUEUE_MAX: usize = 1_024;
 pub(crate) async fn run(config: Config) -> Result<(), NodeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Signals)?;
-    let mut node = Node::start(config).await?;
+    let mut store = None;
+    let mut node = match Node::start(config, &mut store).await {
+        Ok(node) => node,
+        Err(failure) => {
+            stop::await_closed(store).await;
+            return Err(failure);
+        }
+    };
     let result = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
@@ -60,15 +67,16 @@ pub(crate) async fn run(config: Config) -> Result<(), NodeError> {
     match result {
         Ok(()) => {
             info!("stopping");
-            node.stop().await
+            node.stop(store).await
         }
         Err(removed @ NodeError::Removed { .. }) => {
             // Whoever waits for an answer still gets it.
-            node.stop().await?;
+            node.stop(store).await?;
             Err(removed)
         }
         Err(failure) => {
             error!(error = %failure, "ending at once");
+            node.abandon(store).await;
             Err(failure)
         }
     }
@@ -88,11 +96,11 @@ struct Node {
     fatal: channel::Receiver<Option<String>>,
     outdated: channel::Receiver<Option<String>>,
     data_dir: PathBuf,
-    closed: Closed,
 }
 
 impl Node {
-    async fn start(config: Config) -> Result<Self, NodeError> {
+    /// `store` tells when the store is closed, from when it is open on, whatever comes of the rest.
+    async fn start(config: Config, store: &mut Option<Closed>) -> Result<Self, NodeError> {
         let engine = config.raft.to_engine(&config.cluster.id)?;
         let disk = Disk::open(&config.node.data_dir, &config.disk)?;
         // Ports first: a second process on the same ports must not touch the data.
@@ -100,6 +108,7 @@ impl Node {
         let (metrics, clock) = (Metrics::new(), ClusterClock::default());
         let (sink, changes) = mpsc::channel(APPLIED_QUEUE_MAX);
         let Opened { log, state, applied, inbox, fatal, closed } = open_store(&config, sink)?;
+        *store = Some(closed);
 
         let mut tasks = JoinSet::new();
         // Before Raft: it applies again what the state has lost, and waits while nobody listens.
@@ -163,7 +172,6 @@ impl Node {
             fatal,
             outdated,
             data_dir: config.node.data_dir,
-            closed,
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use synckairos_raft_store::Closed;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
@@ -15,19 +16,36 @@ const STOP_WITHIN: Duration = Duration::from_secs(15);
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// For peers to read what was last sent to them.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// For a node that failed to let go of its data.
+const CLOSED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Node {
-    pub(super) async fn stop(mut self) -> Result<(), NodeError> {
+    pub(super) async fn stop(mut self, store: Option<Closed>) -> Result<(), NodeError> {
         let seconds = STOP_WITHIN.as_secs();
         let deadline = Instant::now() + STOP_WITHIN;
         let late = |_| NodeError::Stop(seconds);
         timeout_at(deadline, self.stop_in_order()).await.map_err(late)?;
         // The databases close with their last handle.
-        let closed = self.closed;
         drop((self.raft, self.sessions, self.peers, self.endpoint));
-        timeout_at(deadline, closed.wait()).await.map_err(late)?;
+        if let Some(store) = store {
+            timeout_at(deadline, store.wait()).await.map_err(late)?;
+        }
         info!("stopped");
         Ok(())
+    }
+
+    /// Ends without a word to anybody: what it would say may not be true.
+    pub(super) async fn abandon(mut self, store: Option<Closed>) {
+        self.http.abort();
+        self.stopping.cancel();
+        self.ended.cancel();
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        if timeout(CLOSED_WITHIN, self.raft.shutdown()).await.is_err() {
+            warn!("the Raft engine did not end in time");
+        }
+        drop(self);
+        await_closed(store).await;
     }
 
     async fn stop_in_order(&mut self) {
@@ -47,5 +65,15 @@ impl Node {
         self.endpoint.close(FAREWELL).await;
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Waits until the databases are closed. A process that ends while their threads run is aborted by
+/// them, and its exit code says nothing then. A disk that hangs may keep them for good.
+pub(super) async fn await_closed(store: Option<Closed>) {
+    if let Some(store) = store
+        && timeout(CLOSED_WITHIN, store.wait()).await.is_err()
+    {
+        warn!("the databases did not close in time");
     }
 }
