@@ -61,6 +61,9 @@ pub(crate) enum CliError {
     /// The options do not fit together, or this machine.
     #[error("{0}")]
     Usage(String),
+    /// By whoever watches; what there was is judged.
+    #[error("ended early")]
+    Interrupted,
 }
 
 const UNKNOWN: u8 = 2;
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
             print::note(&error.to_string());
             match error {
                 CliError::Usage(_) => ExitCode::from(BAD_ARGUMENTS),
+                CliError::Interrupted => ExitCode::from(UNKNOWN),
                 CliError::Io(_) | CliError::Json(_) => ExitCode::from(CRASH),
             }
         }

@@ -81,6 +81,9 @@ pub(super) fn one(plan: &Plan, store: &Path) -> Result<Validity, CliError> {
         Ok(()) => {
             let entry = analyze::judge(&directory)?;
             entry.append(&store.join("ledger.jsonl"))?;
+            if stop.is_cancelled() {
+                return Err(CliError::Interrupted);
+            }
             Ok(entry.valid)
         }
         Err(HarnessError::Io(error)) => {

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use tempfile::TempDir;
+
 use super::{
     layout::{self, Founder},
     node::{Node, Parts},
@@ -36,6 +38,8 @@ pub struct Cluster {
     /// What operators type.
     pub program: PathBuf,
     directory: PathBuf,
+    /// Holds the short name that `directory` goes by: the path of a socket has at most 107 bytes.
+    _named: TempDir,
     authority: PathBuf,
     /// Can the program's clocks be set wrong?
     pub has_test_clock: bool,
@@ -49,6 +53,10 @@ impl Cluster {
     /// Where files, disks or places in the network cannot be made.
     pub async fn prepare(plan: &Plan, directory: &Path, recorder: Recorder) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
+        let named = tempfile::Builder::new().prefix("sk").tempdir()?;
+        let short = named.path().join("n");
+        std::os::unix::fs::symlink(directory.canonicalize()?, &short)?;
+        let directory = short.as_path();
         let network = Arc::new(Network::new(plan.env).await?);
         let authority = directory.join("authority");
         let cluster_id = layout::found(&plan.bin, &authority).await?;
@@ -58,6 +66,7 @@ impl Cluster {
             network,
             program: plan.bin.clone(),
             directory: directory.to_owned(),
+            _named: named,
             authority,
             has_test_clock: mentions(&plan.bin, TEST_CLOCK)?,
             nodes: Mutex::default(),
