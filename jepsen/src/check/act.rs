@@ -20,6 +20,8 @@ pub(crate) struct Act<'a> {
     /// Never [`F::Batch`].
     pub(crate) f: F,
     pub(crate) session: &'a str,
+    /// Its body; of a batch's command its part of the body.
+    pub(crate) request: &'a Value,
     /// It cannot have taken effect earlier. A repeat under the same key is told of the first one.
     pub(crate) from_ns: u64,
     /// Nor later; `None` where nobody knows.
@@ -60,13 +62,7 @@ pub(crate) struct Acts<'a> {
 
 impl<'a> Acts<'a> {
     pub(crate) fn of(run: &'a Run) -> Self {
-        let mut first_sent: BTreeMap<&str, u64> = BTreeMap::new();
-        for op in &run.ops {
-            if let Some(key) = &op.idem {
-                let first = first_sent.entry(key.as_str()).or_insert(op.invoked_ns);
-                *first = op.invoked_ns.min(*first);
-            }
-        }
+        let first_sent = first_sent(run);
         let mut acts = Self::default();
         for op in run.ops.iter().filter(|op| op.f.writes()) {
             let repeated = op.idem.as_deref().and_then(|key| first_sent.get(key).copied());
@@ -76,8 +72,8 @@ impl<'a> Acts<'a> {
                 Outcome::Ok { value, .. } => (op.returned_ns, Some(value)),
                 Outcome::Info { .. } => (None, None),
             };
-            for (f, session, answer) in commands(op, answer) {
-                let act = Act { op, f, session, from_ns, until_ns, answer };
+            for (f, session, request, answer) in commands(op, answer) {
+                let act = Act { op, f, session, request, from_ns, until_ns, answer };
                 acts.of.entry(session).or_default().push(act);
                 if f == F::Create {
                     acts.creates.entry(session).or_default().push(act);
@@ -113,16 +109,32 @@ impl<'a> Acts<'a> {
     }
 }
 
-/// The commands of an operation, each with its answer.
-fn commands<'a>(op: &'a Op, answer: Option<&'a Value>) -> Vec<(F, &'a str, Option<&'a Value>)> {
+/// When each idempotency key was sent first.
+pub(crate) fn first_sent(run: &Run) -> BTreeMap<&str, u64> {
+    let mut first_sent: BTreeMap<&str, u64> = BTreeMap::new();
+    for op in &run.ops {
+        if let Some(key) = &op.idem {
+            let first = first_sent.entry(key.as_str()).or_insert(op.invoked_ns);
+            *first = op.invoked_ns.min(*first);
+        }
+    }
+    first_sent
+}
+
+/// A command's kind, its session, its body, and its answer.
+type Command<'a> = (F, &'a str, &'a Value, Option<&'a Value>);
+
+/// The commands of an operation.
+fn commands<'a>(op: &'a Op, answer: Option<&'a Value>) -> Vec<Command<'a>> {
     if op.f != F::Batch {
-        return op.key.as_deref().map(|session| (op.f, session, answer)).into_iter().collect();
+        let session = op.key.as_deref();
+        return session.map(|session| (op.f, session, &op.request, answer)).into_iter().collect();
     }
     let given = op.request["commands"].as_array().map_or(&[][..], Vec::as_slice);
     let command = |(position, command): (usize, &'a Value)| {
         let f = command["action"].as_str().and_then(F::parse)?;
         let session = command["session_id"].as_str()?;
-        Some((f, session, answer.map(|results| &results[position])))
+        Some((f, session, command, answer.map(|results| &results[position])))
     };
     given.iter().enumerate().filter_map(command).collect()
 }

@@ -8,6 +8,7 @@ pub mod coverage;
 pub mod durability;
 #[cfg(test)]
 pub(crate) mod example;
+pub mod linear;
 pub mod lists;
 pub mod logs;
 mod quantile;
@@ -31,6 +32,7 @@ pub const CHECKERS: &[Checker] = &[
     ("durability", durability::check),
     ("stream", stream::check),
     ("clock", clock::check),
+    ("linear", linear::check),
     ("lists", lists::check),
     ("converge", converge::check),
     ("logs", logs::check),

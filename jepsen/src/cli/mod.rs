@@ -2,6 +2,7 @@
 
 mod analyze;
 mod ledger;
+mod bench_linear;
 mod options;
 mod print;
 mod probe;
@@ -42,6 +43,8 @@ enum Command {
     Analyze(analyze::Analyze),
     /// Add up what was tested so far
     Ledger(ledger::Ledger),
+    /// Measure the checker of linearizability on generated histories
+    BenchLinear(bench_linear::BenchLinear),
 }
 
 /// What a command came to.
@@ -79,7 +82,10 @@ fn enter(command: &Command) -> std::io::Result<()> {
             let can = |name| crate::env::probe::one(name).is_some_and(|found| found.available);
             (can("netns"), can("tmpfs"))
         }
-        Command::Probe(_) | Command::Analyze(_) | Command::Ledger(_) => (false, false),
+        Command::Probe(_)
+        | Command::Analyze(_)
+        | Command::Ledger(_)
+        | Command::BenchLinear(_) => (false, false),
     };
     if network || mounts { enter::enter(Needs { network, mounts }) } else { Ok(()) }
 }
@@ -106,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Selfcheck(command) => command.run(),
         Command::Analyze(command) => command.run(),
         Command::Ledger(command) => command.run(),
+        Command::BenchLinear(command) => command.run(),
     };
     match ended {
         Ok(Ended::Done | Ended::Judged(Validity::Valid)) => ExitCode::SUCCESS,
