@@ -18,6 +18,7 @@ pub mod history;
 pub mod ledger;
 pub mod model;
 pub mod nemesis;
+pub mod report;
 pub mod suite;
 pub mod test;
 pub mod workload;

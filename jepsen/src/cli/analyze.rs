@@ -1,20 +1,14 @@
 //! `analyze`: judges stored histories.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
 
 use super::{CliError, Ended, print};
 use crate::{
-    check::{
-        self,
-        verdict::{Validity, Verdict},
-    },
+    check::{self, verdict::Validity},
     ledger::Entry,
+    report::{self, headline},
     test::run::Run,
 };
 
@@ -35,53 +29,25 @@ impl Analyze {
     }
 }
 
-/// Judges one stored test; `results.json` is written anew. Returns its line of the ledger.
+/// Judges one stored test; its results and everything that shows them are written anew. Returns
+/// its line of the ledger.
 pub(super) fn judge(store: &Path) -> Result<Entry, CliError> {
     let run = Run::load(store)?;
     let verdicts = check::all(&run);
-    let valid = verdicts.iter().map(|verdict| verdict.valid).max().unwrap_or(Validity::Unknown);
-    let results = json!({"valid?": valid, "checkers": verdicts});
-    fs::write(store.join("results.json"), serde_json::to_vec_pretty(&results)?)?;
-    print::line(&headline(&run, &verdicts, valid, store))?;
-    for verdict in &verdicts {
-        let validity = serde_json::to_value(verdict.valid)?;
-        let validity = validity.as_str().unwrap_or_default();
-        print::line(&format!("  {:<13} {validity}", verdict.checker))?;
+    let written = report::write(&run, &verdicts, store);
+    for line in headline::lines(&run, &verdicts, &near(store)) {
+        print::line(&line)?;
     }
+    // The verdict is told even where there is no room to write it down.
+    written?;
     let not_valid = verdicts.iter().filter(|verdict| verdict.valid != Validity::Valid);
-    Ok(Entry::of(&run, valid, not_valid.map(|verdict| verdict.checker.clone()).collect()))
+    let not_valid = not_valid.map(|verdict| verdict.checker.clone()).collect();
+    Ok(Entry::of(&run, headline::overall(&verdicts), not_valid))
 }
 
-/// The first line: the verdict, the first thing that is wrong, the seed, and where it lies.
-fn headline(run: &Run, verdicts: &[Verdict], valid: Validity, store: &Path) -> String {
-    let place = format!("seed {} {}", run.plan.seed, store.display());
-    let decisive = verdicts.iter().find(|verdict| verdict.valid == valid);
-    match (valid, decisive) {
-        (Validity::Invalid, Some(verdict)) => {
-            let first = verdict.anomalies.first().cloned().unwrap_or_default();
-            let parts = [
-                first.session.map(|session| format!("session {session}")),
-                first.node.map(|node| format!("node {node}")),
-                first.revision.map(|revision| format!("revision {revision}")),
-            ];
-            let about: Vec<String> = parts.into_iter().flatten().collect();
-            format!("INVALID {}: {} ({}) {place}", verdict.checker, first.what, about.join(", "))
-        }
-        (Validity::Unknown, Some(verdict)) => {
-            let why = verdict.why.as_deref().unwrap_or("it could not tell");
-            format!("UNKNOWN {}: {why} {place}", verdict.checker)
-        }
-        (_, _) => {
-            let bit = run
-                .faults
-                .iter()
-                .filter(|fault| fault.outcome == crate::nemesis::FaultOutcome::Bit);
-            format!(
-                "VALID {}: {} ops, {} faults bit, {place}",
-                run.plan.name,
-                run.ops.len(),
-                bit.count()
-            )
-        }
-    }
+/// Relative to where we are, where it is below that.
+fn near(store: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| store.strip_prefix(here).map(Path::to_owned).ok());
+    below.unwrap_or_else(|| store.to_owned())
 }

@@ -9,6 +9,7 @@ mod probe;
 mod program;
 mod run_test;
 mod selfcheck;
+mod serve;
 mod test_all;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     Ledger(ledger::Ledger),
     /// Measure the checker of linearizability on generated histories
     BenchLinear(bench_linear::BenchLinear),
+    /// Show stored tests in a browser
+    Serve(serve::Serve),
 }
 
 /// What a command came to.
@@ -85,7 +88,8 @@ fn enter(command: &Command) -> std::io::Result<()> {
         Command::Probe(_)
         | Command::Analyze(_)
         | Command::Ledger(_)
-        | Command::BenchLinear(_) => (false, false),
+        | Command::BenchLinear(_)
+        | Command::Serve(_) => (false, false),
     };
     if network || mounts { enter::enter(Needs { network, mounts }) } else { Ok(()) }
 }
@@ -113,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Analyze(command) => command.run(),
         Command::Ledger(command) => command.run(),
         Command::BenchLinear(command) => command.run(),
+        Command::Serve(command) => command.run(),
     };
     match ended {
         Ok(Ended::Done | Ended::Judged(Validity::Valid)) => ExitCode::SUCCESS,
