@@ -16,8 +16,8 @@ use tokio::{sync::Mutex, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Active, FaultOutcome, FaultRecord, Planned, Target, Trouble, clock, network, power, process,
-    raft,
+    Active, FaultOutcome, FaultRecord, Planned, Target, Trouble, clients, clock, lifecycle,
+    network, power, process, raft, squeeze,
 };
 use crate::{
     db::{cluster::Cluster, node::Node},
@@ -153,18 +153,19 @@ async fn begin(cluster: &Arc<Cluster>, planned: &Planned) -> Result<Active, Faul
         }
         Trouble::Clock | Trouble::Drift => clock::begin(cluster, planned, nodes).await,
         Trouble::Power => power::begin(cluster, planned, nodes).await,
-        Trouble::Transfer | Trouble::Snapshot => raft::begin(cluster, planned, nodes).await,
+        Trouble::Transfer | Trouble::Membership | Trouble::Snapshot => {
+            raft::begin(cluster, planned, nodes).await
+        }
+        Trouble::RollingRestart => lifecycle::begin(cluster, planned, nodes).await,
+        Trouble::Flood => clients::begin(cluster, planned, nodes).await,
+        Trouble::Squeeze => squeeze::begin(cluster, planned, nodes).await,
         Trouble::LyingDisk
         | Trouble::DiskError
         | Trouble::DiskFull
         | Trouble::SlowDisk
         | Trouble::Corrupt
         | Trouble::DataLoss
-        | Trouble::Membership
-        | Trouble::RollingRestart
-        | Trouble::Upgrade
-        | Trouble::Flood
-        | Trouble::Squeeze => Err(FaultOutcome::skipped("this version cannot do it")),
+        | Trouble::Upgrade => Err(FaultOutcome::skipped("this version cannot do it")),
     }
 }
 
@@ -178,7 +179,12 @@ async fn end(cluster: &Cluster, planned: &Planned, active: &mut Active) -> Fault
         }
         Trouble::Clock | Trouble::Drift => clock::end(cluster, planned, active).await,
         Trouble::Power => power::end(cluster, planned, active).await,
-        Trouble::Transfer | Trouble::Snapshot => raft::end(cluster, planned, active).await,
+        Trouble::Transfer | Trouble::Membership | Trouble::Snapshot => {
+            raft::end(cluster, planned, active).await
+        }
+        Trouble::RollingRestart => lifecycle::end(cluster, planned, active).await,
+        Trouble::Flood => clients::end(planned, active).await,
+        Trouble::Squeeze => squeeze::end(planned, active).await,
         // They never begin.
         Trouble::LyingDisk
         | Trouble::DiskError
@@ -186,11 +192,7 @@ async fn end(cluster: &Cluster, planned: &Planned, active: &mut Active) -> Fault
         | Trouble::SlowDisk
         | Trouble::Corrupt
         | Trouble::DataLoss
-        | Trouble::Membership
-        | Trouble::RollingRestart
-        | Trouble::Upgrade
-        | Trouble::Flood
-        | Trouble::Squeeze => FaultOutcome::skipped("this version cannot do it"),
+        | Trouble::Upgrade => FaultOutcome::skipped("this version cannot do it"),
     }
 }
 

@@ -1,13 +1,16 @@
 //! What is broken, when, and whether it was seen to break.
 
+pub mod clients;
 pub mod clock;
 pub mod driver;
+pub mod lifecycle;
 pub mod look;
 pub mod network;
 pub mod power;
 pub mod process;
 pub mod raft;
 pub mod schedule;
+pub mod squeeze;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -185,6 +188,13 @@ impl Seen {
         let mut seen = self.lock();
         let count = seen.get(fact).and_then(Value::as_u64).unwrap_or(0);
         seen.insert(fact.to_owned(), Value::from(count + 1));
+    }
+
+    /// The most of these at once.
+    pub fn most(&self, fact: &str, value: u64) {
+        let mut seen = self.lock();
+        let most = seen.get(fact).and_then(Value::as_u64).unwrap_or(0);
+        seen.insert(fact.to_owned(), Value::from(most.max(value)));
     }
 
     /// Adds to the list of these.

@@ -3,7 +3,10 @@
 use rand::{Rng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Form, Planned, Target, Trouble, clock, network, power, process, raft};
+use super::{
+    Form, Planned, Target, Trouble, clients, clock, lifecycle, network, power, process, raft,
+    squeeze,
+};
 
 /// Clients work alone for a moment first, so that there is something to break.
 const FIRST_AT_MS: u64 = 3_000;
@@ -41,18 +44,17 @@ impl Trouble {
             Self::Partition | Self::Packet | Self::ClientPartition => network::forms(self),
             Self::Clock | Self::Drift => clock::forms(self),
             Self::Power => power::forms(self),
-            Self::Transfer | Self::Snapshot => raft::forms(self),
+            Self::Transfer | Self::Membership | Self::Snapshot => raft::forms(self),
+            Self::RollingRestart => lifecycle::forms(self),
+            Self::Flood => clients::forms(),
+            Self::Squeeze => squeeze::forms(),
             Self::LyingDisk
             | Self::DiskError
             | Self::DiskFull
             | Self::SlowDisk
             | Self::Corrupt
             | Self::DataLoss
-            | Self::Membership
-            | Self::RollingRestart
-            | Self::Upgrade
-            | Self::Flood
-            | Self::Squeeze => &[],
+            | Self::Upgrade => &[],
         }
     }
 

@@ -43,7 +43,8 @@ pub struct Powers {
 }
 
 use Trouble::{
-    ClientPartition, Clock, Drift, Kill, Packet, Partition, Pause, Power, Snapshot, Stop, Transfer,
+    ClientPartition, Clock, Drift, Flood, Kill, Membership, Packet, Partition, Pause, Power,
+    RollingRestart, Snapshot, Squeeze, Stop, Transfer,
 };
 
 const fn case(workload: Workload, nemesis: &'static [Trouble], seconds: u64) -> Case {
@@ -99,13 +100,13 @@ const SMOKE: &[Case] = &[
 const STANDARD: &[Case] = &[
     case(Workload::Register, &[Kill, Pause, Partition], 80),
     case(Workload::Register, &[Partition, Packet], 80).env(EnvKind::Netns),
-    case(Workload::Turns, &[Clock, Drift], 80),
-    case(Workload::Expiry, &[Pause, Partition, Transfer], 80),
+    case(Workload::Turns, &[Clock, Drift, Flood], 80),
+    case(Workload::Expiry, &[Pause, Partition, Transfer, Squeeze], 80),
     case(Workload::Retries, &[Kill, ClientPartition, Packet], 80),
     case(Workload::Stream, &[Kill, Partition, Snapshot], 80),
     case(Workload::Batch, &[Power, Transfer], 80).disk(DiskKind::LoopExt4),
-    case(Workload::Churn, &[Stop, Pause], 80),
-    case(Workload::Client, &[Kill, ClientPartition], 80),
+    case(Workload::Churn, &[Stop, Pause, RollingRestart], 80),
+    case(Workload::Client, &[Kill, ClientPartition, Membership], 80),
     case(Workload::Register, &[Power, Kill], 80).disk(DiskKind::LoopXfs),
     case(Workload::Soak, &[Kill, Pause, Partition, Transfer], 80).nodes(5),
 ];
@@ -119,8 +120,10 @@ const RELEASE: &[Case] = &[
     case(Workload::Retries, &[Kill, ClientPartition, Packet, Partition], 420).every(4.0),
     case(Workload::Soak, &[Partition, Packet, Kill, Pause], 600).every(4.0).env(EnvKind::Netns),
     case(Workload::Turns, &[Clock, Drift, Pause], 420).every(4.0),
-    case(Workload::Client, &[Kill, ClientPartition, Transfer], 420).every(5.0),
-    case(Workload::Churn, &[Stop, Snapshot, Pause], 420).every(5.0),
+    case(Workload::Soak, &[Membership, Kill, Partition, Pause], 600).every(5.0),
+    case(Workload::Expiry, &[Squeeze, Flood, Kill, Transfer], 420).every(5.0),
+    case(Workload::Client, &[Kill, ClientPartition, Transfer, Membership], 420).every(5.0),
+    case(Workload::Churn, &[Stop, Snapshot, Pause, RollingRestart], 420).every(5.0),
     case(Workload::Soak, &[Kill, Pause, Partition, Transfer], 600).every(4.0).nodes(5),
 ];
 

@@ -1,6 +1,7 @@
-//! What Raft does by itself or is asked to do, at the worst of moments: the leadership moves, and
-//! followers need snapshots.
+//! What Raft does by itself or is asked to do, at the worst of moments: the leadership moves, nodes
+//! come and go, and followers need snapshots.
 
+mod membership;
 mod snapshot;
 mod transfer;
 
@@ -10,7 +11,12 @@ use super::{Active, FaultOutcome, Form, Planned, Trouble};
 use crate::db::{cluster::Cluster, node::Node};
 
 pub const fn forms(trouble: Trouble) -> &'static [Form] {
-    if matches!(trouble, Trouble::Transfer) { &transfer::FORMS } else { &snapshot::FORMS }
+    match trouble {
+        Trouble::Transfer => &transfer::FORMS,
+        Trouble::Membership => &membership::FORMS,
+        Trouble::Snapshot => &snapshot::FORMS,
+        _ => &[],
+    }
 }
 
 pub async fn begin(
@@ -18,17 +24,17 @@ pub async fn begin(
     planned: &Planned,
     nodes: Vec<Arc<Node>>,
 ) -> Result<Active, FaultOutcome> {
-    if planned.trouble == Trouble::Transfer {
-        transfer::begin(cluster, planned).await
-    } else {
-        snapshot::begin(cluster, planned, nodes).await
+    match planned.trouble {
+        Trouble::Transfer => transfer::begin(cluster, planned).await,
+        Trouble::Membership => membership::begin(cluster, planned, nodes).await,
+        _ => snapshot::begin(cluster, planned, nodes).await,
     }
 }
 
 pub async fn end(cluster: &Cluster, planned: &Planned, active: &mut Active) -> FaultOutcome {
-    if planned.trouble == Trouble::Transfer {
-        transfer::end(cluster, active).await
-    } else {
-        snapshot::end(cluster, planned, active).await
+    match planned.trouble {
+        Trouble::Transfer => transfer::end(cluster, active).await,
+        Trouble::Membership => membership::end(cluster, planned, active).await,
+        _ => snapshot::end(cluster, planned, active).await,
     }
 }
