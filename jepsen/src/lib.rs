@@ -13,6 +13,7 @@ pub mod cli;
 pub mod client;
 pub mod db;
 pub mod env;
+pub mod export;
 pub mod generator;
 pub mod history;
 pub mod ledger;

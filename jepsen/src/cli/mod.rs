@@ -1,8 +1,9 @@
 //! The command line. Names and exit codes are Jepsen's.
 
 mod analyze;
-mod ledger;
 mod bench_linear;
+mod export;
+mod ledger;
 mod options;
 mod print;
 mod probe;
@@ -44,6 +45,8 @@ enum Command {
     Analyze(analyze::Analyze),
     /// Add up what was tested so far
     Ledger(ledger::Ledger),
+    /// Write a stored history in the form of another checker
+    Export(export::Export),
     /// Measure the checker of linearizability on generated histories
     BenchLinear(bench_linear::BenchLinear),
     /// Show stored tests in a browser
@@ -89,6 +92,7 @@ fn enter(command: &Command) -> std::io::Result<()> {
         | Command::Analyze(_)
         | Command::Ledger(_)
         | Command::BenchLinear(_)
+        | Command::Export(_)
         | Command::Serve(_) => (false, false),
     };
     if network || mounts { enter::enter(Needs { network, mounts }) } else { Ok(()) }
@@ -116,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Selfcheck(command) => command.run(),
         Command::Analyze(command) => command.run(),
         Command::Ledger(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::BenchLinear(command) => command.run(),
         Command::Serve(command) => command.run(),
     };

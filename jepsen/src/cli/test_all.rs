@@ -27,6 +27,9 @@ pub(super) struct TestAll {
     /// The program under test [default: this workspace's]
     #[arg(long, value_name = "PATH")]
     bin: Option<PathBuf>,
+    /// The version before, for upgrades
+    #[arg(long, value_name = "PATH")]
+    bin_old: Option<PathBuf>,
     /// Where histories are kept
     #[arg(long, value_name = "DIR", default_value = "store")]
     store: PathBuf,
@@ -35,7 +38,8 @@ pub(super) struct TestAll {
 impl TestAll {
     pub(super) fn run(self) -> Result<Ended, CliError> {
         let bin = program::find(self.bin)?;
-        let powers = powers();
+        let bins = (bin, self.bin_old);
+        let powers = Powers { older: bins.1.is_some(), ..powers() };
         let mut worst = Validity::Valid;
         for (case, seed) in self.suite.cases().iter().zip(self.seed..) {
             let named = name(case.workload, case.nemesis);
@@ -43,7 +47,7 @@ impl TestAll {
                 print::line(&format!("SKIPPED {named}: {why}"))?;
                 continue;
             }
-            worst = worst.max(run_test::one(&plan(case, seed, &bin)?, &self.store)?);
+            worst = worst.max(run_test::one(&plan(case, seed, &bins)?, &self.store)?);
         }
         Ok(Ended::Judged(worst))
     }
@@ -55,10 +59,15 @@ fn powers() -> Powers {
         namespaces: has("netns"),
         loops: has("loop-ext4") && has("loop-xfs"),
         tmpfs: has("tmpfs"),
+        older: false,
     }
 }
 
-fn plan(case: &Case, seed: u64, bin: &std::path::Path) -> Result<Plan, CliError> {
+fn plan(
+    case: &Case,
+    seed: u64,
+    (bin, bin_old): &(PathBuf, Option<PathBuf>),
+) -> Result<Plan, CliError> {
     let nodes = u32::try_from(case.nodes).unwrap_or(3);
     scheduled(Plan {
         name: name(case.workload, case.nemesis),
@@ -73,7 +82,7 @@ fn plan(case: &Case, seed: u64, bin: &std::path::Path) -> Result<Plan, CliError>
         env: case.env,
         disk: case.disk,
         bin: bin.to_owned(),
-        bin_old: None,
+        bin_old: bin_old.clone(),
         plant: None,
         schedule: Vec::new(),
     })

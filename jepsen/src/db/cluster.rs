@@ -5,7 +5,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -15,11 +15,13 @@ use super::{
     layout::{self, Founder},
     node::{Node, Parts},
     process,
+    program::Program,
     storage::Storage,
 };
 use crate::{
     env::Network,
     history::recorder::Recorder,
+    nemesis::Trouble,
     test::{plan::Plan, run::Exit},
 };
 
@@ -37,6 +39,10 @@ pub struct Cluster {
     pub network: Arc<Network>,
     /// What operators type.
     pub program: PathBuf,
+    /// The version before, where one is given that nodes begin with.
+    pub older: Option<Program>,
+    /// Nodes of that version are refused from now on.
+    pub upgrade_is_final: AtomicBool,
     directory: PathBuf,
     /// Holds the short name that `directory` goes by: the path of a socket has at most 107 bytes.
     _named: TempDir,
@@ -65,6 +71,8 @@ impl Cluster {
             recorder,
             network,
             program: plan.bin.clone(),
+            older: older(plan).await?,
+            upgrade_is_final: AtomicBool::new(false),
             directory: directory.to_owned(),
             _named: named,
             authority,
@@ -72,6 +80,7 @@ impl Cluster {
             nodes: Mutex::default(),
         };
         let mut founders = Vec::new();
+        let first = cluster.older.clone().unwrap_or_else(|| cluster.newest());
         for id in (1_u64..).take(plan.nodes) {
             founders.push(Founder { id, place: cluster.network.add(&name_of(id)).await? });
         }
@@ -81,9 +90,10 @@ impl Cluster {
             let storage = Storage::prepare(plan.disk, &home).await?;
             layout::equip(&plan.bin, &cluster.authority, &home, id).await?;
             let whole = (cluster_id.as_str(), founders.as_slice());
-            layout::configure(&home, &storage.data(), &cluster.authority, whole, id)?;
+            let who = (id, &first);
+            layout::configure(&home, &storage.data(), &cluster.authority, whole, who)?;
             let environment = cluster.environment(&home);
-            let (name, program, joined) = (name_of(id), plan.bin.clone(), false);
+            let (name, program, joined) = (name_of(id), first.clone(), false);
             let parts = Parts { name, id, home, place, storage, program, environment, joined };
             cluster.adopt(parts);
         }
@@ -121,11 +131,16 @@ impl Cluster {
         let id = id.ok_or_else(|| io::Error::other(format!("no id in {printed}")))?;
         layout::tune_file(&storage.data().join("node.toml"))?;
         let environment = self.environment(&home);
-        let (program, joined) = (self.plan.bin.clone(), true);
+        let (program, joined) = (self.newest(), true);
         let node =
             self.adopt(Parts { name, id, home, place, storage, program, environment, joined });
         node.start()?;
         Ok(node)
+    }
+
+    /// The version under test.
+    pub fn newest(&self) -> Program {
+        Program::current(&self.program)
     }
 
     fn adopt(&self, parts: Parts) -> Arc<Node> {
@@ -237,6 +252,16 @@ impl Cluster {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Node>>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A cluster that is to be upgraded begins with the version before.
+async fn older(plan: &Plan) -> io::Result<Option<Program>> {
+    match &plan.bin_old {
+        Some(path) if plan.nemesis.contains(&Trouble::Upgrade) => {
+            Program::older(path).await.map(Some)
+        }
+        Some(_) | None => Ok(None),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, process::Command, time::Duration};
 
 use toml::{Table, Value};
 
-use super::process;
+use super::{process, program::Program};
 use crate::env::Place;
 
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
@@ -48,7 +48,7 @@ pub async fn equip(program: &Path, authority: &Path, home: &Path, id: u64) -> io
     process::run(command, COMMAND_WITHIN).await.map(|_| ())
 }
 
-/// Writes `node.toml` of the founder `id` into `home`.
+/// Writes `node.toml` of the founder `id`, who begins with `program`, into `home`.
 ///
 /// # Errors
 /// Where it cannot be written.
@@ -57,7 +57,7 @@ pub fn configure(
     data: &Path,
     authority: &Path,
     (cluster, founders): (&str, &[Founder]),
-    id: u64,
+    (id, program): (u64, &Program),
 ) -> io::Result<()> {
     let me = founders.iter().find(|founder| founder.id == id);
     let me = me.ok_or_else(|| io::Error::other(format!("no founder has id {id}")))?;
@@ -83,6 +83,7 @@ pub fn configure(
     set(&mut config, "peer", "ca_key", path(&authority.join("ca.key")));
     set(&mut config, "http", "listen", Value::from(me.place.http_listen.to_string()));
     tune(&mut config);
+    keep_known(&mut config, program);
     fs::write(home.join("node.toml"), config.to_string())
 }
 
@@ -94,6 +95,16 @@ pub fn tune_file(file: &Path) -> io::Result<()> {
     let mut config: Table = fs::read_to_string(file)?.parse().map_err(io::Error::other)?;
     tune(&mut config);
     fs::write(file, config.to_string())
+}
+
+/// Takes away what this version would refuse as unknown.
+fn keep_known(config: &mut Table, program: &Program) {
+    for (section, settings) in config.iter_mut() {
+        if let Value::Table(settings) = settings {
+            settings.retain(|name, _| program.knows(section, name));
+        }
+    }
+    config.retain(|_, settings| settings.as_table().is_none_or(|settings| !settings.is_empty()));
 }
 
 fn tune(config: &mut Table) {

@@ -5,4 +5,5 @@ pub mod layout;
 pub mod node;
 pub mod operator;
 pub mod process;
+pub mod program;
 pub mod storage;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{
     process::{Process, ending},
+    program::Program,
     storage::Storage,
 };
 use crate::{
@@ -43,7 +44,7 @@ pub struct Node {
 }
 
 struct Inner {
-    program: PathBuf,
+    program: Program,
     environment: BTreeMap<String, String>,
     /// It joined by a token, and has its configuration in its data directory.
     joined: bool,
@@ -62,7 +63,7 @@ pub struct Parts {
     pub home: PathBuf,
     pub place: Place,
     pub storage: Storage,
-    pub program: PathBuf,
+    pub program: Program,
     pub environment: BTreeMap<String, String>,
     pub joined: bool,
 }
@@ -93,15 +94,16 @@ impl Node {
             return Ok(());
         }
         inner.asked = None;
-        let mut command = self.network.command(&self.name, &inner.program);
-        command.args(["serve", "--exit-with-parent"]);
+        let mut command = inner.program.serve(|path| self.network.command(&self.name, path));
         if inner.joined {
             command.arg("--data-dir").arg(self.storage.data());
         } else {
             command.arg("--config").arg(self.home.join("node.toml"));
         }
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
-        command.env_clear().env("RUST_BACKTRACE", "1").envs(&inner.environment);
+        let environment = inner.environment.iter();
+        let environment = environment.filter(|(name, _)| inner.program.takes_variable(name));
+        command.env_clear().env("RUST_BACKTRACE", "1").envs(environment);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         inner.process = Some(Process::start(command)?);
         Ok(())
@@ -172,8 +174,13 @@ impl Node {
     }
 
     /// Another version of the program from the next start on.
-    pub fn set_program(&self, program: &Path) {
+    pub fn set_program(&self, program: &Program) {
         program.clone_into(&mut self.inner().program);
+    }
+
+    /// Is this the version that it runs, or is to run?
+    pub fn has_program(&self, program: &Program) -> bool {
+        self.inner().program == *program
     }
 
     /// A variable of its environment from the next start on; `None` takes it away.

@@ -156,7 +156,9 @@ async fn begin(cluster: &Arc<Cluster>, planned: &Planned) -> Result<Active, Faul
         Trouble::Transfer | Trouble::Membership | Trouble::Snapshot => {
             raft::begin(cluster, planned, nodes).await
         }
-        Trouble::RollingRestart => lifecycle::begin(cluster, planned, nodes).await,
+        Trouble::RollingRestart | Trouble::Upgrade => {
+            lifecycle::begin(cluster, planned, nodes).await
+        }
         Trouble::Flood => clients::begin(cluster, planned, nodes).await,
         Trouble::Squeeze => squeeze::begin(cluster, planned, nodes).await,
         Trouble::LyingDisk
@@ -164,8 +166,7 @@ async fn begin(cluster: &Arc<Cluster>, planned: &Planned) -> Result<Active, Faul
         | Trouble::DiskFull
         | Trouble::SlowDisk
         | Trouble::Corrupt
-        | Trouble::DataLoss
-        | Trouble::Upgrade => Err(FaultOutcome::skipped("this version cannot do it")),
+        | Trouble::DataLoss => Err(FaultOutcome::skipped("this version cannot do it")),
     }
 }
 
@@ -182,7 +183,9 @@ async fn end(cluster: &Cluster, planned: &Planned, active: &mut Active) -> Fault
         Trouble::Transfer | Trouble::Membership | Trouble::Snapshot => {
             raft::end(cluster, planned, active).await
         }
-        Trouble::RollingRestart => lifecycle::end(cluster, planned, active).await,
+        Trouble::RollingRestart | Trouble::Upgrade => {
+            lifecycle::end(cluster, planned, active).await
+        }
         Trouble::Flood => clients::end(planned, active).await,
         Trouble::Squeeze => squeeze::end(planned, active).await,
         // They never begin.
@@ -191,8 +194,7 @@ async fn end(cluster: &Cluster, planned: &Planned, active: &mut Active) -> Fault
         | Trouble::DiskFull
         | Trouble::SlowDisk
         | Trouble::Corrupt
-        | Trouble::DataLoss
-        | Trouble::Upgrade => FaultOutcome::skipped("this version cannot do it"),
+        | Trouble::DataLoss => FaultOutcome::skipped("this version cannot do it"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every node is stopped and started again, one after the other, as operators do it.
 
+mod upgrade;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
@@ -25,6 +27,7 @@ const ROLLING: &[Form] = &[
 pub const fn forms(trouble: Trouble) -> &'static [Form] {
     match trouble {
         Trouble::RollingRestart => ROLLING,
+        Trouble::Upgrade => &upgrade::FORMS,
         _ => &[],
     }
 }
@@ -35,6 +38,9 @@ pub async fn begin(
     planned: &Planned,
     nodes: Vec<Arc<Node>>,
 ) -> Result<Active, FaultOutcome> {
+    if planned.trouble == Trouble::Upgrade {
+        return upgrade::begin(cluster, planned, nodes).await;
+    }
     if let Some(down) = nodes.iter().find(|node| !node.runs()) {
         return Err(FaultOutcome::skipped(format!("{} does not run", down.name)));
     }
@@ -45,6 +51,9 @@ pub async fn begin(
 }
 
 pub async fn end(cluster: &Cluster, planned: &Planned, active: &mut Active) -> FaultOutcome {
+    if planned.trouble == Trouble::Upgrade {
+        return upgrade::end(cluster, planned, active).await;
+    }
     while all_well(active) {
         if !restart_next(cluster, planned, active).await {
             break;

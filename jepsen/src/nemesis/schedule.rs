@@ -45,7 +45,7 @@ impl Trouble {
             Self::Clock | Self::Drift => clock::forms(self),
             Self::Power => power::forms(self),
             Self::Transfer | Self::Membership | Self::Snapshot => raft::forms(self),
-            Self::RollingRestart => lifecycle::forms(self),
+            Self::RollingRestart | Self::Upgrade => lifecycle::forms(self),
             Self::Flood => clients::forms(),
             Self::Squeeze => squeeze::forms(),
             Self::LyingDisk
@@ -53,8 +53,7 @@ impl Trouble {
             | Self::DiskFull
             | Self::SlowDisk
             | Self::Corrupt
-            | Self::DataLoss
-            | Self::Upgrade => &[],
+            | Self::DataLoss => &[],
         }
     }
 

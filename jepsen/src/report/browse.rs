@@ -29,8 +29,6 @@ pub struct Stored {
     pub valid: Option<Validity>,
     /// Checkers that were not content.
     pub because: Vec<String>,
-    /// It has a page of its own.
-    pub has_page: bool,
 }
 
 /// The file that an address names, relative to the store; none where it names anything else.
@@ -130,7 +128,6 @@ fn stored(directory: &Path, path: &Path) -> Stored {
         seed: plan.map_or(0, |plan| plan.seed),
         because: because.map(|judged| judged.checker.clone()).collect(),
         valid: results.map(|results| results.valid),
-        has_page: directory.join("index.html").is_file(),
     }
 }
 

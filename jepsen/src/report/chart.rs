@@ -50,7 +50,7 @@ impl<'a> Sheet<'a> {
             left = entry(&mut svg, (left, 69.0), class, text);
         }
         let ticks = moments(span_ns as f64 / 1e9);
-        let bottom = if legend.is_empty() { HEADER - 22.0 } else { HEADER };
+        let bottom = if legend.is_empty() { HEADER - 16.0 } else { HEADER };
         Self { svg, title: title.to_owned(), span_ns, ticks, bands, bottom }
     }
 

@@ -15,8 +15,8 @@ use crate::{
 
 /// Half as many windows as the chart has pixels.
 const WINDOWS: u64 = 500;
-/// Reports that stand out are drawn at the edge; the rest decides how far the axis goes.
-const PERCENT_WITHIN: usize = 98;
+/// What stands out is drawn at the edge; the rest decides how far the axis goes.
+const PERCENT_WITHIN: usize = 96;
 
 pub(super) fn chart(run: &Run, _: &[Span<'_>], bands: &Bands) -> String {
     let whole_ns = spans::whole_ns(run);
@@ -29,7 +29,7 @@ pub(super) fn chart(run: &Run, _: &[Span<'_>], bands: &Bands) -> String {
     legend.extend(classes.iter().map(String::as_str).zip(names.iter().copied()));
     legend.push(("curve shift", "a new term"));
     let subtitle = "cluster time minus the runner's clock, in ms from where it was at first: where \
-                    it can be, and what nodes said";
+                    it can be, and what nodes said; what stands out is cut off at the edge";
     let mut sheet = Sheet::new(("Cluster time", subtitle), &legend, whole_ns, bands);
     let panel = sheet.panel(380.0, &Axis::linear(range(&points, &told), 8), "");
     let area: Vec<(u64, f64, f64)> =
@@ -86,15 +86,18 @@ fn told<'a>(samples: &'a [Sample], points: &[Point]) -> BTreeMap<&'a str, Vec<Op
 }
 
 fn range(points: &[Point], told: &BTreeMap<&str, Vec<Option<(u64, f64)>>>) -> (f64, f64) {
+    let mut bounds: Vec<f64> =
+        points.iter().flat_map(|point| [point.low_ms, point.high_ms]).collect();
     let mut values: Vec<f64> =
         told.values().flatten().flatten().map(|(_, offset_ms)| *offset_ms).collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let left_out = values.len() * (100 - PERCENT_WITHIN) / 200;
-    let within = values.get(left_out..values.len() - left_out).unwrap_or_default();
-    let bounds = points.iter().flat_map(|point| [point.low_ms, point.high_ms]);
-    let all = bounds.chain(within.iter().copied());
-    let (low, high) =
-        all.fold((-1.0f64, 1.0f64), |(low, high), value| (low.min(value), high.max(value)));
+    let (mut low, mut high) = (-1.0f64, 1.0f64);
+    for values in [&mut bounds, &mut values] {
+        values.sort_unstable_by(f64::total_cmp);
+        let left_out = values.len() * (100 - PERCENT_WITHIN) / 200;
+        for value in values.iter().skip(left_out).take(values.len() - 2 * left_out) {
+            (low, high) = (low.min(*value), high.max(*value));
+        }
+    }
     (low, high)
 }
 
@@ -147,5 +150,8 @@ mod tests {
         let thinned = thinned(&points, 1_000_000_000);
         assert_eq!(thinned, [point(1, -1.0, 0.5), point(5_000_000, 0.0, 5.0)]);
         assert_eq!(range(&thinned, &BTreeMap::new()), (-1.0, 5.0));
+        let mut many = vec![point(1, -2.0, 2.0); 99];
+        many.push(point(1, -70_000.0, 9.0));
+        assert_eq!(range(&many, &BTreeMap::new()), (-2.0, 2.0));
     }
 }

@@ -99,3 +99,54 @@ fn files(store: &Path) -> io::Result<Vec<String>> {
     found.sort();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        check::{self, example::Example},
+        history::op::F,
+        nemesis::Trouble,
+    };
+
+    fn written(run: &Run) -> tempfile::TempDir {
+        let store = tempfile::tempdir().unwrap();
+        fs::create_dir_all(store.path().join("ws")).unwrap();
+        fs::write(store.path().join("ws/<observer>.jsonl"), "").unwrap();
+        let verdicts = check::all(run);
+        write(run, &verdicts, store.path()).unwrap();
+        // A second time, over what is there.
+        write(run, &verdicts, store.path()).unwrap();
+        store
+    }
+
+    #[test]
+    fn everything_is_written_and_well_formed_however_little_there_is() {
+        let hostile = "<script>alert(\"1\")</script>&'";
+        let mut example = Example::started();
+        example.create(hostile, 250);
+        example.open(F::Switch, hostile, (300, 5_300));
+        example.fault(Trouble::Kill, &["n1"], (310, 400)).planned.form = hostile.to_owned();
+        example.sample(320, 1, "n1");
+        example.end(6_000);
+        let mut only_faults = Example::new();
+        only_faults.fault(Trouble::Clock, &["n1"], (0, 0));
+        for run in [Example::new().run(), only_faults.run(), example.run()] {
+            let store = written(&run);
+            let text = |name: &str| fs::read_to_string(store.path().join(name)).unwrap();
+            let charts = CHARTS.iter().map(|(name, _)| *name);
+            for name in charts.chain(["timeline.html", "index.html"]) {
+                let text = text(name);
+                wellformed::check(&text).map_err(|error| format!("{name}: {error}")).unwrap();
+                assert!(!text.contains("<script"), "{name}");
+                assert!(!text.contains("NaN") && !text.contains("inf\""), "{name}");
+            }
+            assert_eq!(text("history.txt").lines().count(), run.events.len() + 1);
+            assert!(text("results.edn").starts_with("{:valid? "));
+            assert!(text("results.json").contains("\"checkers\""));
+            assert!(text("index.html").contains("ws/%3Cobserver%3E.jsonl"));
+            let mode = fs::metadata(store.path().join("repro.sh")).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755);
+        }
+    }
+}

@@ -39,7 +39,7 @@ text{font-family:system-ui,'Segoe UI',Helvetica,Arial,sans-serif;font-size:12px;
 .dot.ok,.curve.ok{stroke:#3d8fe0}.dot.fail,.curve.fail{stroke:#d6569f}.dot.info,.curve.info{stroke:#f08c00}\
 .area{stroke:none}.area.ok{fill:#6db6fe}.area.fail{fill:#e07bb8}.area.info{fill:#ffaa26}\
 .range{fill:#3d8fe0;fill-opacity:.35;stroke:#3d8fe0;stroke-width:.7}\
-.band{fill-opacity:.13}.doubt{fill-opacity:.4}.shift{stroke:#68717a;stroke-dasharray:2 3}\
+.band{fill-opacity:.13}.doubt{fill-opacity:.4}.shift{stroke:#68717a;stroke-dasharray:2 3;stroke-opacity:.5}\
 .wrong{stroke:#d60f2c;stroke-width:1.5}\
 .s0{stroke:#3d8fe0}.s1{stroke:#e0713d}.s2{stroke:#2fa37a}.s3{stroke:#b455c8}.s4{stroke:#c9a227}\
 .s5{stroke:#d64562}.s6{stroke:#5b6ee1}.s7{stroke:#7a8a99}\

@@ -31,7 +31,7 @@ pub struct Case {
     pub disk: DiskKind,
 }
 
-/// What this machine lets a runner do.
+/// What this machine lets a runner do, and what it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Powers {
     /// Network namespaces of its own.
@@ -40,11 +40,13 @@ pub struct Powers {
     pub loops: bool,
     /// A tmpfs of its own.
     pub tmpfs: bool,
+    /// The version before, to be upgraded from.
+    pub older: bool,
 }
 
 use Trouble::{
     ClientPartition, Clock, Drift, Flood, Kill, Membership, Packet, Partition, Pause, Power,
-    RollingRestart, Snapshot, Squeeze, Stop, Transfer,
+    RollingRestart, Snapshot, Squeeze, Stop, Transfer, Upgrade,
 };
 
 const fn case(workload: Workload, nemesis: &'static [Trouble], seconds: u64) -> Case {
@@ -78,7 +80,10 @@ impl Case {
     }
 
     /// Why this machine cannot run it.
-    pub const fn impossible(&self, powers: Powers) -> Option<&'static str> {
+    pub fn impossible(&self, powers: Powers) -> Option<&'static str> {
+        if self.nemesis.contains(&Upgrade) && !powers.older {
+            return Some("no older program was given: --bin-old");
+        }
         match (self.env, self.disk) {
             (EnvKind::Netns, _) if !powers.namespaces => {
                 Some("network namespaces need root or user namespaces")
@@ -109,6 +114,7 @@ const STANDARD: &[Case] = &[
     case(Workload::Client, &[Kill, ClientPartition, Membership], 80),
     case(Workload::Register, &[Power, Kill], 80).disk(DiskKind::LoopXfs),
     case(Workload::Soak, &[Kill, Pause, Partition, Transfer], 80).nodes(5),
+    case(Workload::Register, &[Upgrade], 60),
 ];
 
 const RELEASE: &[Case] = &[
@@ -120,6 +126,7 @@ const RELEASE: &[Case] = &[
     case(Workload::Retries, &[Kill, ClientPartition, Packet, Partition], 420).every(4.0),
     case(Workload::Soak, &[Partition, Packet, Kill, Pause], 600).every(4.0).env(EnvKind::Netns),
     case(Workload::Turns, &[Clock, Drift, Pause], 420).every(4.0),
+    case(Workload::Register, &[Upgrade], 120),
     case(Workload::Soak, &[Membership, Kill, Partition, Pause], 600).every(5.0),
     case(Workload::Expiry, &[Squeeze, Flood, Kill, Transfer], 420).every(5.0),
     case(Workload::Client, &[Kill, ClientPartition, Transfer, Membership], 420).every(5.0),
@@ -141,8 +148,8 @@ impl Suite {
 mod tests {
     use super::*;
 
-    const EVERYTHING: Powers = Powers { namespaces: true, loops: true, tmpfs: true };
-    const NOTHING: Powers = Powers { namespaces: false, loops: false, tmpfs: false };
+    const EVERYTHING: Powers = Powers { namespaces: true, loops: true, tmpfs: true, older: true };
+    const NOTHING: Powers = Powers { namespaces: false, loops: false, tmpfs: false, older: false };
 
     #[test]
     fn suites_keep_their_time_and_leave_nothing_out() {

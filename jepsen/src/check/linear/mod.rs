@@ -9,9 +9,11 @@
 
 pub mod explain;
 pub mod generate;
-mod model;
+pub(crate) mod model;
+#[cfg(test)]
+mod naive_tests;
 mod patch;
-mod search;
+pub(crate) mod search;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -92,6 +94,16 @@ pub fn explain(run: &Run, session: &str) -> Option<Explanation> {
     let tasks = source.tasks(session);
     let task = tasks.patched.as_ref().map_or(&tasks.unpatched, |patched| &patched.task);
     Some(explanation(task, &search(task, PATCHED.session)))
+}
+
+/// Every session that anybody asked anything of, with the operations that are judged.
+pub(crate) fn judged(run: &Run) -> impl Iterator<Item = (&str, Task)> {
+    let source = Source::of(run);
+    let sessions = source.sessions();
+    sessions.into_iter().map(move |session| {
+        let tasks = source.tasks(session);
+        (session, tasks.patched.map_or(tasks.unpatched, |patched| patched.task))
+    })
 }
 
 /// Judges session after session within a budget.

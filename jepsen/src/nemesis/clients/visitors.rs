@@ -83,7 +83,7 @@ impl Crowd {
         loop {
             let sessions = self.sessions().await;
             let Some(stream) = self.connect().await else { continue };
-            let ended = if number % STREAMS_EVERY == 0 {
+            let ended = if number.is_multiple_of(STREAMS_EVERY) {
                 let session = sessions.first().map_or("", String::as_str);
                 self.deaf_stream(stream, session).await
             } else {

@@ -121,8 +121,9 @@ fn sessions(spans: &[Span<'_>], found: &[Found<'_>]) -> Vec<Section> {
         }
     }
     wrong.truncate(SESSIONS_WRONG);
+    let ok = |ops: &Vec<usize>| ops.iter().filter(|at| spans[**at].class() == "ok").count();
     let mut busy: Vec<(&str, usize)> =
-        by_session.iter().map(|(session, ops)| (*session, ops.len())).collect();
+        by_session.iter().map(|(session, ops)| (*session, ok(ops))).collect();
     busy.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
     let busy = busy.into_iter().map(|(session, _)| session).filter(|busy| !wrong.contains(busy));
     let busy: Vec<&str> = busy.take(SESSIONS_BUSY).collect();

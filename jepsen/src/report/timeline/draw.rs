@@ -23,6 +23,9 @@ const DETAILS: usize = 360;
 /// Between two rows, a longer time is written down.
 const GAP_NS: u64 = 100_000_000;
 
+/// More faults are told apart by pointing at them.
+const NAMED: usize = 12;
+
 /// What sections share.
 pub(super) struct Page<'a> {
     pub(super) run: &'a Run,
@@ -42,13 +45,13 @@ enum Item<'a> {
 }
 
 pub(super) const STYLE: &str = "\
-body{max-width:none}.lanes{position:relative;margin-left:92px;border-left:1px solid var(--line)}\
+body{max-width:none}.lanes{position:relative;margin-left:116px;border-left:1px solid var(--line)}\
 .scroll{overflow-x:auto;border:1px solid var(--line);background:var(--pane);padding:0 0 4px}\
-.heads{display:flex;margin-left:92px;position:sticky;top:0;font-size:11px;color:var(--dim)}\
+.heads{display:flex;margin-left:116px;position:sticky;top:0;font-size:11px;color:var(--dim)}\
 .heads span{flex:1 0 0;padding:3px 4px;white-space:nowrap;overflow:hidden}\
 .t,.o,.f{position:absolute;font-size:11px;line-height:15px;top:calc(var(--r)*18px);\
 height:calc(var(--h,1)*18px - 2px);box-sizing:border-box;overflow:hidden;white-space:nowrap}\
-.t{left:-90px;width:86px;text-align:right;color:var(--dim);font-variant-numeric:tabular-nums}\
+.t{left:-114px;width:109px;text-align:right;color:var(--dim);font-variant-numeric:tabular-nums}\
 .t b{color:var(--doubt);font-weight:500}\
 .o{left:calc(100%*var(--l)/var(--n) + 1px);width:calc(100%/var(--n) - 3px);padding:0 4px;\
 border-radius:3px;color:#14202b;text-decoration:none}\
@@ -67,7 +70,7 @@ pub(super) fn section(page: &Page<'_>, section: &Section, named: &mut BTreeSet<u
     let rows = lay::rows(&intervals);
     let lanes = lanes(page, section);
     let mut html = String::from("<div class=\"scroll\">");
-    let width = lanes.len() * 118 + 92;
+    let width = lanes.len() * 118 + 116;
     // Writing to a string does not fail, here and below.
     let _ = write!(html, "<div style=\"min-width:{width}px\"><div class=\"heads\">");
     for lane in lanes.keys() {
@@ -105,7 +108,7 @@ pub(super) fn section(page: &Page<'_>, section: &Section, named: &mut BTreeSet<u
         Item::Fault(band) => Some(*band),
         Item::Op(_) | Item::Update(_) => None,
     });
-    names(bands) + &html
+    names(&bands.collect::<Vec<_>>()) + &html
 }
 
 /// Everything that stands in the section, with when it began and ended.
@@ -176,9 +179,9 @@ fn times(times: &[(u64, u64)], html: &mut String) {
 }
 
 /// The faults of a section.
-fn names<'a>(bands: impl Iterator<Item = &'a Band>) -> String {
+fn names(bands: &[&Band]) -> String {
     let mut html = String::new();
-    for band in bands {
+    for band in bands.iter().take(NAMED) {
         let _ = write!(
             html,
             "<span class=\"n\" style=\"background:{}\" title=\"{}\">{} {} s to {} s</span>",
@@ -188,6 +191,9 @@ fn names<'a>(bands: impl Iterator<Item = &'a Band>) -> String {
             numbers::seconds(band.from_ns),
             numbers::seconds(band.to_ns)
         );
+    }
+    if NAMED < bands.len() {
+        let _ = write!(html, "and {} more, as shaded rows", bands.len() - NAMED);
     }
     if html.is_empty() { html } else { format!("<p>{html}</p>\n") }
 }
@@ -217,8 +223,8 @@ fn operation(
         escape(&details(span)),
         op.f.as_str(),
         escape(&key),
-        escape(&outcome),
-        escape(&op.node)
+        escape(&op.node),
+        escape(&outcome)
     )
 }
 

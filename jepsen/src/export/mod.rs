@@ -1,0 +1,4 @@
+//! Histories in the forms that other checkers read.
+
+pub mod edn;
+pub mod porcupine;
