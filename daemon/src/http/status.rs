@@ -4,8 +4,12 @@ use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use synckairos_protocol::wire::rest::{NodeAnswer, NodesAnswer, TimeAnswer};
 
-use super::{AppState, Edge, reply::Reply};
-use crate::{health::status::ClusterStatus, sessions::NodeStatus, telemetry::sampler};
+use super::{AppState, Edge, error::ApiError, reply::Reply};
+use crate::{
+    health::status::ClusterStatus,
+    sessions::{NodeStatus, refusal::Refusal},
+    telemetry::sampler,
+};
 
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -25,8 +29,12 @@ pub(super) fn ready(readiness: Result<(), String>) -> Reply {
     }
 }
 
+/// A node that has heard no leader since its start does not know the time, and guesses none.
 pub(super) fn time(edge: Edge<'_>) -> Reply {
-    Reply::json(StatusCode::OK, &TimeAnswer::at(edge.clock.estimate()))
+    match edge.clock.known() {
+        Some(now) => Reply::json(StatusCode::OK, &TimeAnswer::at(now)),
+        None => ApiError::from(Refusal::NoLeader).into(),
+    }
 }
 
 pub(super) fn node(status: NodeStatus) -> Reply {

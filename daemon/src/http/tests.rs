@@ -6,7 +6,10 @@ use axum::body::Body;
 use flate2::{Compression, write::GzEncoder};
 use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
-use synckairos_protocol::{command::Intent, time::Millis};
+use synckairos_protocol::{
+    command::Intent,
+    time::{Millis, Stamp},
+};
 
 use super::{
     Edge,
@@ -204,6 +207,17 @@ async fn unknown_paths_and_wrong_methods_are_told_in_json() {
         assert_eq!(header, allow, "{path}");
         assert!(error(&reply)["code"].is_string());
     }
+}
+
+#[tokio::test]
+async fn the_time_is_told_once_a_leader_was_heard() {
+    let stage = Stage::unlimited();
+    let unknown = stage.answer(Method::GET, "/v1/time", "").await;
+    assert_eq!(unknown.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(error(&unknown)["kind"], "NO_LEADER");
+    stage.clock.heard(Stamp::from_unix_millis(1_790_000_000_000));
+    let known = stage.answer(Method::GET, "/v1/time", "").await;
+    assert_eq!(known.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -185,10 +185,15 @@ impl ClusterClock {
         self.lock().lead_us(HostTime::now()).map(to_stamp)
     }
 
-    /// Cluster time as this node best knows it; its wall clock where it has heard nothing yet.
+    /// Cluster time as this node knows it: never before what it has told already. `None` where it
+    /// has heard no leader since its start: its wall clock may be wrong by any amount.
+    pub(crate) fn known(&self) -> Option<Stamp> {
+        self.lock().tell_us(HostTime::now()).map(to_stamp)
+    }
+
+    /// [`ClusterClock::known`], or the host's wall clock: for marks that nobody counts by.
     pub(crate) fn estimate(&self) -> Stamp {
-        let host = HostTime::now();
-        to_stamp(self.lock().tell_us(host).unwrap_or(host.wall_us))
+        self.known().unwrap_or_else(|| to_stamp(HostTime::now().wall_us))
     }
 
     /// Takes over the time of a leader's append or heartbeat.

@@ -168,8 +168,9 @@ fn excused(known: &Known<'_>, span: (u64, u64)) -> bool {
         | Trouble::Stop
         | Trouble::Transfer
         | Trouble::Clock
-        | Trouble::Drift
-        | Trouble::Snapshot => false,
+        | Trouble::Drift => false,
+        // A follower that is to need a snapshot is kept away, sometimes by standing still.
+        Trouble::Snapshot => fault.evidence["held"] == "stopped",
         Trouble::Pause
         | Trouble::Packet
         | Trouble::ClientPartition
