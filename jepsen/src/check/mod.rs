@@ -6,8 +6,10 @@ pub mod clock;
 pub mod converge;
 pub mod coverage;
 pub mod durability;
+pub mod effects;
 #[cfg(test)]
 pub(crate) mod example;
+pub mod idempotency;
 pub mod linear;
 pub mod lists;
 pub mod logs;
@@ -29,6 +31,8 @@ pub type Checker = (&'static str, fn(&Run) -> Verdict);
 /// All of them, in the order in which they are reported.
 pub const CHECKERS: &[Checker] = &[
     ("replay", replay::check),
+    ("effects", effects::check),
+    ("idempotency", idempotency::check),
     ("durability", durability::check),
     ("stream", stream::check),
     ("clock", clock::check),

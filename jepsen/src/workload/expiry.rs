@@ -42,7 +42,13 @@ impl Expiry {
             return on(F::Complete, session, Value::Null, random);
         }
         match known.status.as_str() {
-            "unknown" | "pending" => return on(F::Start, session, Value::Null, random),
+            "unknown" | "pending" => {
+                // Some are left to their clocks: nothing but the alarm ends them.
+                if random.random_bool(0.25) {
+                    board.leave(session);
+                }
+                return on(F::Start, session, Value::Null, random);
+            }
             "paused" => return on(F::Resume, session, Value::Null, random),
             "expired" | "completed" => {
                 board.leave(session);
@@ -53,8 +59,12 @@ impl Expiry {
         let deadline = known.deadline_ms.and_then(|deadline| i64::try_from(deadline).ok());
         let dice = random.random_range(0..100_u8);
         let Some(deadline) = deadline.filter(|_| dice < 70) else {
-            // A switch's answer has no deadline: reading tells it.
-            let f = if dice < 95 { F::Read } else { F::Pause };
+            // A switch's answer has no deadline: reading tells it. Who is out of time has none.
+            let f = match dice {
+                0..=39 => F::Switch,
+                40..=96 => F::Read,
+                _ => F::Pause,
+            };
             return on(f, session, Value::Null, random);
         };
         let aim = deadline - WAY_MS + random.random_range(-AROUND_MS..=AROUND_MS);

@@ -19,11 +19,18 @@ pub struct Hot {
     sessions: usize,
     /// After so many versions a session is left and another one is made.
     versions_max: u64,
+    /// It hardly does anything but read, so that it is not held up by writes that hang, and sees
+    /// whether who does not lead any more still answers.
+    reads: bool,
 }
 
 impl Hot {
     pub const fn new(sessions: usize, versions_max: u64) -> Self {
-        Self { sessions, versions_max }
+        Self { sessions, versions_max, reads: false }
+    }
+
+    pub const fn that_reads(self, reads: bool) -> Self {
+        Self { reads, ..self }
     }
 
     pub fn next(&mut self, board: &Board, random: &mut ChaCha8Rng) -> Step {
@@ -34,6 +41,9 @@ impl Hot {
         if self.versions_max < known.version {
             board.leave(&known.session);
             return on(F::Complete, &known.session, Value::Null, random);
+        }
+        if self.reads && random.random_bool(0.95) {
+            return on(F::Read, &known.session, Value::Null, random);
         }
         step(known, random)
     }

@@ -34,7 +34,7 @@ impl Player {
     /// Of the `number`-th client process.
     pub fn new(workload: Workload, number: u32) -> Self {
         match workload {
-            Workload::Register => Self::Hot(Hot::new(3, 400)),
+            Workload::Register => Self::Hot(Hot::new(3, 400).that_reads(number % 3 == 2)),
             // Many sessions, so that subscribers have many streams to mix up.
             Workload::Stream => Self::Hot(Hot::new(12, 300)),
             Workload::Client => Self::Hot(Hot::new(6, 400)),

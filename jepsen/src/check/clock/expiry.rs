@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a cluster that works may take to let a clock run out.
-const LATE_MAX_NS: u64 = 10 * SECOND;
+const LATE_MAX_NS: u64 = 4 * SECOND;
 /// A cluster works between two acknowledged writes that are no farther apart than this.
 const WORKS_GAP_NS: u64 = SECOND;
 /// Rounding, in either direction.
