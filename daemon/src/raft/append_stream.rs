@@ -1,7 +1,9 @@
 //! Log entries on their way: one stream for as long as openraft keeps appending, many appends
 //! under way on it at once, their replies in order.
 
-use std::{pin::pin, time::Duration};
+mod acks;
+
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -10,6 +12,7 @@ use synckairos_protocol::{codec::EncodeError, time::Stamp};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::acks::Acks;
 use super::{
     frames::{self, FrameError},
     messages::{AppendReplyV1, AppendRequest, AppendResult, AppendV1},
@@ -45,13 +48,21 @@ pub(crate) fn exchange(
     now: impl Fn() -> Option<Stamp> + Send + 'static,
 ) -> impl Stream<Item = Result<AppendResult, AppendError>> + Send + 'static {
     let (sent, under_way) = mpsc::channel(WINDOW);
+    let acks = Arc::new(Acks::default());
+    let requests = acks.watch(requests);
     let sending = AbortOnDropHandle::new(tokio::spawn(send_all(send, requests, now, sent)));
     let replies = Replies { recv, under_way, _sending: sending };
-    stream::unfold(Some(replies), |replies| async move {
-        let mut replies = replies?;
-        let reply = replies.next().await?;
-        let more = matches!(&reply, Ok(Ok(_)));
-        Some((reply, more.then_some(replies)))
+    stream::unfold(Some((replies, acks)), |state| async move {
+        let (mut replies, acks) = state?;
+        acks.release();
+        loop {
+            let reply = replies.next().await?;
+            match &reply {
+                Ok(Ok(matched)) if !acks.may_be_told(matched.as_ref()) => {}
+                Ok(Ok(_)) => return Some((reply, Some((replies, acks)))),
+                Ok(Err(_)) | Err(_) => return Some((reply, None)),
+            }
+        }
     })
 }
 
