@@ -21,6 +21,9 @@ pub(super) struct TestAll {
     /// Which tests
     #[arg(long, value_enum, default_value = "standard")]
     suite: Suite,
+    /// Leave out so many tests, to go on where a run of the suite ended
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: usize,
     /// The seed of the first test; each other one has the next
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -41,7 +44,7 @@ impl TestAll {
         let bins = (bin, self.bin_old);
         let powers = Powers { older: bins.1.is_some(), ..powers() };
         let mut worst = Validity::Valid;
-        for (case, seed) in self.suite.cases().iter().zip(self.seed..) {
+        for (case, seed) in self.suite.cases().iter().zip(self.seed..).skip(self.skip) {
             let named = name(case.workload, case.nemesis);
             if let Some(why) = case.impossible(powers) {
                 print::line(&format!("SKIPPED {named}: {why}"))?;
@@ -59,6 +62,8 @@ fn powers() -> Powers {
         namespaces: has("netns"),
         loops: has("loop-ext4") && has("loop-xfs"),
         tmpfs: has("tmpfs"),
+        tracers: has("strace-inject"),
+        liars: has("eatmydata"),
         older: false,
     }
 }

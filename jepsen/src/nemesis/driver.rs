@@ -16,7 +16,7 @@ use tokio::{sync::Mutex, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Active, FaultOutcome, FaultRecord, Planned, Target, Trouble, clients, clock, lifecycle,
+    Active, FaultOutcome, FaultRecord, Planned, Target, Trouble, clients, clock, disk, lifecycle,
     network, power, process, raft, squeeze,
 };
 use crate::{
@@ -166,7 +166,7 @@ async fn begin(cluster: &Arc<Cluster>, planned: &Planned) -> Result<Active, Faul
         | Trouble::DiskFull
         | Trouble::SlowDisk
         | Trouble::Corrupt
-        | Trouble::DataLoss => Err(FaultOutcome::skipped("this version cannot do it")),
+        | Trouble::DataLoss => disk::begin(cluster, planned, nodes).await,
     }
 }
 
@@ -188,13 +188,12 @@ async fn end(cluster: &Cluster, planned: &Planned, active: &mut Active) -> Fault
         }
         Trouble::Flood => clients::end(planned, active).await,
         Trouble::Squeeze => squeeze::end(planned, active).await,
-        // They never begin.
         Trouble::LyingDisk
         | Trouble::DiskError
         | Trouble::DiskFull
         | Trouble::SlowDisk
         | Trouble::Corrupt
-        | Trouble::DataLoss => FaultOutcome::skipped("this version cannot do it"),
+        | Trouble::DataLoss => disk::end(cluster, planned, active).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod clock;
+pub mod disk;
 pub mod driver;
 pub mod lifecycle;
 pub mod look;

@@ -4,7 +4,7 @@ use rand::{Rng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Form, Planned, Target, Trouble, clients, clock, lifecycle, network, power, process, raft,
+    Form, Planned, Target, Trouble, clients, clock, disk, lifecycle, network, power, process, raft,
     squeeze,
 };
 
@@ -53,7 +53,7 @@ impl Trouble {
             | Self::DiskFull
             | Self::SlowDisk
             | Self::Corrupt
-            | Self::DataLoss => &[],
+            | Self::DataLoss => disk::forms(self),
         }
     }
 
@@ -67,7 +67,6 @@ impl Trouble {
             | Self::ClientPartition
             | Self::Clock
             | Self::Drift
-            | Self::SlowDisk
             | Self::Transfer
             | Self::Snapshot
             | Self::Flood
@@ -78,6 +77,7 @@ impl Trouble {
             | Self::LyingDisk
             | Self::DiskError
             | Self::DiskFull
+            | Self::SlowDisk
             | Self::Corrupt
             | Self::DataLoss
             | Self::Membership

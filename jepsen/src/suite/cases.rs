@@ -40,13 +40,18 @@ pub struct Powers {
     pub loops: bool,
     /// A tmpfs of its own.
     pub tmpfs: bool,
+    /// Tracers of its own processes.
+    pub tracers: bool,
+    /// A library that makes a disk lie.
+    pub liars: bool,
     /// The version before, to be upgraded from.
     pub older: bool,
 }
 
 use Trouble::{
-    ClientPartition, Clock, Drift, Flood, Kill, Membership, Packet, Partition, Pause, Power,
-    RollingRestart, Snapshot, Squeeze, Stop, Transfer, Upgrade,
+    ClientPartition, Clock, Corrupt, DataLoss, DiskError, DiskFull, Drift, Flood, Kill, LyingDisk,
+    Membership, Packet, Partition, Pause, Power, RollingRestart, SlowDisk, Snapshot, Squeeze, Stop,
+    Transfer, Upgrade,
 };
 
 const fn case(workload: Workload, nemesis: &'static [Trouble], seconds: u64) -> Case {
@@ -84,6 +89,13 @@ impl Case {
         if self.nemesis.contains(&Upgrade) && !powers.older {
             return Some("no older program was given: --bin-old");
         }
+        let traces = |trouble: &Trouble| matches!(trouble, DiskError | SlowDisk);
+        if self.nemesis.iter().any(traces) && !powers.tracers {
+            return Some("failing and slow syncs need strace, and the right to trace");
+        }
+        if self.nemesis.contains(&LyingDisk) && !powers.liars {
+            return Some("disks that lie need eatmydata");
+        }
         match (self.env, self.disk) {
             (EnvKind::Netns, _) if !powers.namespaces => {
                 Some("network namespaces need root or user namespaces")
@@ -103,17 +115,20 @@ const SMOKE: &[Case] = &[
 ];
 
 const STANDARD: &[Case] = &[
-    case(Workload::Register, &[Kill, Pause, Partition], 80),
-    case(Workload::Register, &[Partition, Packet], 80).env(EnvKind::Netns),
-    case(Workload::Turns, &[Clock, Drift, Flood], 80),
-    case(Workload::Expiry, &[Pause, Partition, Transfer, Squeeze], 80),
-    case(Workload::Retries, &[Kill, ClientPartition, Packet], 80),
-    case(Workload::Stream, &[Kill, Partition, Snapshot], 80),
-    case(Workload::Batch, &[Power, Transfer], 80).disk(DiskKind::LoopExt4),
-    case(Workload::Churn, &[Stop, Pause, RollingRestart], 80),
-    case(Workload::Client, &[Kill, ClientPartition, Membership], 80),
-    case(Workload::Register, &[Power, Kill], 80).disk(DiskKind::LoopXfs),
-    case(Workload::Soak, &[Kill, Pause, Partition, Transfer], 80).nodes(5),
+    case(Workload::Register, &[Kill, Pause, Partition], 60),
+    case(Workload::Register, &[Partition, Packet], 60).env(EnvKind::Netns),
+    case(Workload::Turns, &[Clock, Drift, Flood], 60),
+    case(Workload::Expiry, &[Pause, Partition, Transfer, Squeeze], 60),
+    case(Workload::Retries, &[Kill, ClientPartition, Packet], 60),
+    case(Workload::Stream, &[Kill, Partition, Snapshot], 60),
+    case(Workload::Batch, &[Power, Transfer], 60).disk(DiskKind::LoopExt4),
+    case(Workload::Churn, &[Stop, Pause, RollingRestart], 60),
+    case(Workload::Client, &[Kill, ClientPartition, Membership], 60),
+    case(Workload::Register, &[Power, Kill], 60).disk(DiskKind::LoopXfs),
+    case(Workload::Soak, &[Kill, Pause, Partition, Transfer], 60).nodes(5),
+    case(Workload::Stream, &[Corrupt, DataLoss], 80),
+    case(Workload::Register, &[DiskError, SlowDisk], 60),
+    case(Workload::Soak, &[LyingDisk, DiskFull], 60).disk(DiskKind::LoopExt4),
     case(Workload::Register, &[Upgrade], 60),
 ];
 
@@ -127,6 +142,11 @@ const RELEASE: &[Case] = &[
     case(Workload::Soak, &[Partition, Packet, Kill, Pause], 600).every(4.0).env(EnvKind::Netns),
     case(Workload::Turns, &[Clock, Drift, Pause], 420).every(4.0),
     case(Workload::Register, &[Upgrade], 120),
+    case(Workload::Soak, &[Corrupt, DataLoss, Kill], 600).every(4.0),
+    case(Workload::Register, &[DiskError, SlowDisk, Pause], 420)
+        .every(4.0)
+        .disk(DiskKind::LoopExt4),
+    case(Workload::Batch, &[LyingDisk, DiskFull, SlowDisk], 420).every(4.0).disk(DiskKind::LoopXfs),
     case(Workload::Soak, &[Membership, Kill, Partition, Pause], 600).every(5.0),
     case(Workload::Expiry, &[Squeeze, Flood, Kill, Transfer], 420).every(5.0),
     case(Workload::Client, &[Kill, ClientPartition, Transfer, Membership], 420).every(5.0),
@@ -148,8 +168,22 @@ impl Suite {
 mod tests {
     use super::*;
 
-    const EVERYTHING: Powers = Powers { namespaces: true, loops: true, tmpfs: true, older: true };
-    const NOTHING: Powers = Powers { namespaces: false, loops: false, tmpfs: false, older: false };
+    const EVERYTHING: Powers = Powers {
+        namespaces: true,
+        loops: true,
+        tmpfs: true,
+        tracers: true,
+        liars: true,
+        older: true,
+    };
+    const NOTHING: Powers = Powers {
+        namespaces: false,
+        loops: false,
+        tmpfs: false,
+        tracers: false,
+        liars: false,
+        older: false,
+    };
 
     #[test]
     fn suites_keep_their_time_and_leave_nothing_out() {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A test that must end invalid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlantCase {
     /// As `SYNCKAIROS_PLANT` takes it.
     pub id: &'static str,
@@ -22,6 +22,10 @@ pub struct PlantCase {
     pub expected: &'static [&'static str],
     /// How long clients work; the defect must show within it.
     pub seconds: u64,
+    /// Mean time from one fault to the next, in seconds.
+    pub interval_s: f64,
+    /// Operations in a second, of all clients.
+    pub rate: f64,
     pub disk: DiskKind,
 }
 
@@ -42,6 +46,8 @@ const CASE: PlantCase = PlantCase {
     nemesis: &[],
     expected: &[],
     seconds: 60,
+    interval_s: 6.0,
+    rate: 100.0,
     disk: DiskKind::Plain,
 };
 
@@ -67,6 +73,7 @@ pub const PLANTS: &[PlantCase] = &[
         id: "stale-leader-reads",
         what: "Who believes to lead answers reads without asking a majority.",
         nemesis: &[Trouble::Partition],
+        rate: 200.0,
         expected: &["linear"],
         ..CASE
     },
@@ -279,17 +286,23 @@ pub const PLANTS: &[PlantCase] = &[
     PlantCase {
         id: "effect-none-lie",
         what: "A write whose fate is unknown is answered as one without effect.",
-        nemesis: &[Trouble::Kill, Trouble::Partition],
+        nemesis: &[Trouble::Transfer, Trouble::Kill],
         expected: &["effects", "linear"],
         seconds: 90,
+        // What is under way at that moment is what matters.
+        interval_s: 2.0,
+        rate: 300.0,
         ..CASE
     },
     PlantCase {
         id: "unknown-sent-again",
         what: "A write whose fate is unknown is sent again.",
-        nemesis: &[Trouble::Kill, Trouble::Partition],
+        nemesis: &[Trouble::Transfer, Trouble::Kill],
         expected: &["effects", "linear", "replay"],
         seconds: 90,
+        // What is under way at that moment is what matters.
+        interval_s: 2.0,
+        rate: 300.0,
         ..CASE
     },
     PlantCase {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     check::{
+        act::Acts,
         quantile::Quantiles,
         state::{MS, SECOND, number, signed, to_ms},
         verdict::Anomaly,
@@ -90,8 +91,12 @@ fn never<'a>(
     offsets: &Offsets<'_>,
     listening: &Listening<'_>,
 ) -> Vec<(&'a Update, u64, u64)> {
-    let mut left = Vec::new();
+    let (mut left, acts) = (Vec::new(), Acts::of(run));
     for (session, updates) in &run.tape.sessions {
+        // It may have been deleted while nobody was there to be told.
+        if !acts.deletes(session).is_empty() {
+            continue;
+        }
         let Some(last) = updates.last() else { continue };
         let due_ms = last.state.as_ref().and_then(|state| number(state, "deadline_ms"));
         let (Some(due_ms), Some(until_ns)) = (due_ms, listening.to_the_end(session)) else {
