@@ -35,7 +35,8 @@ use crate::{
     },
     push::{Hub, Replays},
     raft::{
-        Raft, clock::ClusterClock, endpoint::PeerEndpoint, listener, network::Network, peers::Peers,
+        Raft, clock::ClusterClock, endpoint::PeerEndpoint, listener, network::Network,
+        peers::Peers, service::Unfit,
     },
     sessions::{self, Sessions},
     telemetry::{metrics::Metrics, sampler},
@@ -94,7 +95,7 @@ struct Node {
     tasks: JoinSet<()>,
     http: tokio::task::JoinHandle<()>,
     fatal: channel::Receiver<Option<String>>,
-    outdated: channel::Receiver<Option<String>>,
+    unfit: channel::Receiver<Option<Unfit>>,
     data_dir: PathBuf,
 }
 
@@ -128,7 +129,7 @@ impl Node {
             stopping: ended.clone(),
         };
         let sessions = Sessions::start(parts, &mut tasks);
-        let (tell_outdated, outdated) = channel::channel(None);
+        let (tell_unfit, unfit) = channel::channel(None);
         let parts = Parts {
             raft: raft.clone(),
             sessions: sessions.clone(),
@@ -139,7 +140,7 @@ impl Node {
             metrics: metrics.clone(),
             certificate_expires,
             authority,
-            outdated: tell_outdated,
+            unfit: tell_unfit,
             ended: ended.clone(),
             stopping: stopping.clone(),
         };
@@ -170,7 +171,7 @@ impl Node {
             tasks,
             http,
             fatal,
-            outdated,
+            unfit,
             data_dir: config.node.data_dir,
         })
     }
@@ -192,9 +193,13 @@ impl Node {
             () = self.peers.removed().noted() => {
                 NodeError::Removed { data_dir: self.data_dir.clone() }
             }
-            Ok(reason) = self.outdated.wait_for(Option::is_some) => {
-                NodeError::Outdated(reason.clone().unwrap_or_default())
-            }
+            Ok(unfit) = self.unfit.wait_for(Option::is_some) => match unfit.clone() {
+                Some(Unfit::LogLost(what)) => {
+                    NodeError::LogLost { what, data_dir: self.data_dir.clone() }
+                }
+                Some(Unfit::Unreadable(reason)) => NodeError::Outdated(reason),
+                None => NodeError::Outdated(String::new()),
+            },
         }
     }
 }

@@ -53,6 +53,12 @@ pub(crate) enum NodeError {
          nodes run"
     )]
     Outdated(String),
+    #[error(
+        "{} is not what this node had: {what}, and has less now; its disk forgot what it had synced, \
+         or this is an old copy. Do not start it again: replace the node (`synckairos cluster replace`)",
+        data_dir.display()
+    )]
+    LogLost { what: String, data_dir: PathBuf },
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(
@@ -91,7 +97,7 @@ impl NodeError {
     /// The code with which the process ends: those of sysexits.h where one fits.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Damaged { .. } => EXIT_DATA_DAMAGED,
+            Self::Damaged { .. } | Self::LogLost { .. } => EXIT_DATA_DAMAGED,
             Self::Removed { .. } => EXIT_REMOVED,
             Self::Store(_) | Self::Disk(_) | Self::DiskFull { .. } => EXIT_DISK,
             Self::ClusterId(_)

@@ -20,7 +20,7 @@ use crate::{
     pki::ca::ClusterCa,
     raft::{
         Raft, candidacy::Outrun, clock::ClusterClock, join_door::JoinDoor, listener::PeerService,
-        peers::Peers,
+        peers::Peers, service::Unfit,
     },
     sessions::Sessions,
     telemetry::metrics::Metrics,
@@ -38,7 +38,7 @@ pub(super) struct Parts {
     pub(super) certificate_expires: SystemTime,
     /// Where this node may let others in.
     pub(super) authority: Option<ClusterCa>,
-    pub(super) outdated: watch::Sender<Option<String>>,
+    pub(super) unfit: watch::Sender<Option<Unfit>>,
     /// Cancelled when the node takes no more requests.
     pub(super) stopping: CancellationToken,
     /// Cancelled when it leaves its peers.
@@ -99,7 +99,7 @@ impl Parts {
             clock,
             peers,
             inbox,
-            outdated: self.outdated,
+            unfit: self.unfit,
             disk,
             outrun,
             reporter,

@@ -67,6 +67,8 @@ pub(crate) enum Close {
     Removed = 8,
     /// As many nodes are joining as may at a time.
     Busy = 9,
+    /// The peer lacks entries that it had acknowledged.
+    LogLost = 10,
 }
 
 impl Close {

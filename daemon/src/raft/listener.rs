@@ -27,7 +27,7 @@ use super::{
     join_door::{JoinDoor, NotLetIn},
     messages::{HelloV1, OpenV1, PROTOCOL_NEWEST, PROTOCOL_OLDEST, WelcomeV1},
     peers::Peers,
-    service::{ServeError, Service},
+    service::{ServeError, Service, Unfit},
 };
 use crate::{
     disk::Disk,
@@ -59,7 +59,7 @@ pub(crate) struct PeerService {
     /// Where snapshots from peers go.
     pub(crate) inbox: SnapshotInbox,
     /// Told why this node cannot go on, when a peer sends what only a newer version can read.
-    pub(crate) outdated: watch::Sender<Option<String>>,
+    pub(crate) unfit: watch::Sender<Option<Unfit>>,
     pub(crate) disk: Disk,
     pub(crate) outrun: Outrun,
     pub(crate) reporter: Reporter,
@@ -240,6 +240,7 @@ impl Door {
                     if Close::Removed.is_why(&ended) {
                         self.service.handles.peers.removed().note();
                     }
+                    self.service.note_log_lost(&ended);
                     break;
                 }
             };

@@ -1,6 +1,7 @@
 //! Raft: the engine's settings, and how its messages travel between nodes.
 
-pub(crate) mod append_stream;
+pub(crate) mod acknowledged;
+mod append_stream;
 pub(crate) mod calls;
 pub(crate) mod candidacy;
 pub(crate) mod clock;

@@ -1,20 +1,28 @@
 //! What openraft sees of the peers: a client for each target and purpose.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt, future, future::BoxFuture, stream, stream::BoxStream};
 use openraft::{
     StorageError,
     errors::{ErrorSource, NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2},
-    raft::{AppendEntriesResponse, SnapshotResponse},
+    raft::{AppendEntriesResponse, SnapshotResponse, StreamAppendError},
 };
 use synckairos_raft_store::raft_types::{PeerNode, Snapshot, SnapshotFile, TypeConfig, Vote};
 use tokio::time::Instant;
 
 use super::{
+    acknowledged::Acknowledged,
     append_stream,
     connection::{PeerConnection, Priority},
+    endpoint::Close,
     link::{self, Link},
     messages::{
         AppendRequest, AppendResult, AppendV1, OpenV1, RaftReplyV1, RaftRequestV1, TransferRequest,
@@ -219,6 +227,10 @@ impl PeerNetwork {
             return Err(self.beside_the_point());
         };
         let result = AppendResult::from(reply);
+        if let Ok(connection) = self.connected(option).await {
+            let term = request.vote.leader_id.term;
+            judge(self.peers.acknowledged(), (self.target, term), &result, &connection);
+        }
         // openraft takes for granted that an empty log conflicts with nothing.
         if result.as_ref().is_err_and(is_conflict) && request.prev_log_id.is_none() {
             let reason = format!("node {} says that an empty log conflicts", self.target);
@@ -250,9 +262,20 @@ impl PeerNetwork {
             .map_err(|elapsed| RpcError::from(Unreachable::new(&elapsed)))?
             .map_err(|error| RpcError::from(Unreachable::new(&error)))?;
         let clock = self.peers.clock().clone();
+        let term = Arc::new(AtomicU64::new(0));
+        let led = Arc::clone(&term);
+        let requests = requests.inspect(move |request| {
+            led.store(request.vote.leader_id.term, Ordering::Relaxed);
+        });
         let replies = append_stream::exchange(stream, requests, move || clock.leading());
+        let (acknowledged, target) = (self.peers.acknowledged().clone(), self.target);
         Ok(replies
-            .map(|reply| reply.map_err(|error| RpcError::from(Unreachable::new(&error))))
+            .map(move |reply| {
+                let reply = reply.map_err(|error| RpcError::from(Unreachable::new(&error)))?;
+                let term = term.load(Ordering::Relaxed);
+                judge(&acknowledged, (target, term), &reply, &connection);
+                Ok(reply)
+            })
             .boxed())
     }
 
@@ -261,6 +284,30 @@ impl PeerNetwork {
     }
 }
 
-fn is_conflict(error: &openraft::raft::StreamAppendError<TypeConfig>) -> bool {
-    matches!(error, openraft::raft::StreamAppendError::Conflict(_))
+/// Takes note of what a peer acknowledges in a leader's term, and sends it away where it denies
+/// what it had acknowledged.
+fn judge(
+    acknowledged: &Acknowledged,
+    (target, term): (u64, u64),
+    result: &AppendResult,
+    connection: &PeerConnection,
+) {
+    match result {
+        Ok(Some(matched)) => acknowledged.note(target, term, matched),
+        Err(StreamAppendError::Conflict(missing)) => {
+            let Some(index) = acknowledged.lost(target, term, missing) else { return };
+            tracing::error!(
+                node = target,
+                index,
+                "a node has lost log entries that it had acknowledged"
+            );
+            let reason = format!("it had acknowledged the log up to entry {index}");
+            connection.close(Close::LogLost, &reason);
+        }
+        Ok(None) | Err(StreamAppendError::HigherVote(_)) => {}
+    }
+}
+
+fn is_conflict(error: &StreamAppendError<TypeConfig>) -> bool {
+    matches!(error, StreamAppendError::Conflict(_))
 }

@@ -10,6 +10,7 @@ use synckairos_raft_store::raft_types::PeerNode;
 use tokio::time::Instant;
 
 use super::{
+    acknowledged::Acknowledged,
     clock::ClusterClock,
     endpoint::{Close, PeerEndpoint},
     link::Link,
@@ -41,13 +42,16 @@ struct Inner {
     protocols: Arc<Mutex<HashMap<u64, u16>>>,
     /// Has a peer said that this node was removed?
     removed: Removed,
+    /// What they acknowledged to this node while it leads.
+    acknowledged: Acknowledged,
 }
 
 impl Peers {
     pub(crate) fn new(endpoint: PeerEndpoint, clock: ClusterClock) -> Self {
         let (links, protocols) = (Mutex::default(), Arc::default());
         let removed = Removed::new();
-        Self(Arc::new(Inner { endpoint, clock, links, protocols, removed }))
+        let acknowledged = Acknowledged::default();
+        Self(Arc::new(Inner { endpoint, clock, links, protocols, removed, acknowledged }))
     }
 
     /// Asks `node`, which is at `place`, and waits for its reply at most `deadline`.
@@ -121,6 +125,10 @@ impl Peers {
         for (_, link) in self.links().drain() {
             link.close(Close::Stopping, "the node is stopping");
         }
+    }
+
+    pub(super) fn acknowledged(&self) -> &Acknowledged {
+        &self.0.acknowledged
     }
 
     pub(crate) fn clock(&self) -> &ClusterClock {

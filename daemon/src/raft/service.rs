@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quinn::{RecvStream, SendStream};
+use quinn::{ConnectionError, RecvStream, SendStream};
 use synckairos_protocol::codec::DecodeError;
 use synckairos_raft_store::{
     raft_types::{Snapshot, SnapshotMeta},
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     append_stream::{self, AppendError},
     connection::Priority,
+    endpoint::Close,
     frames::{self, FrameError},
     listener::PeerService,
     messages::{
@@ -60,6 +61,15 @@ impl ServeError {
     }
 }
 
+/// Why a node can follow its leader no longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It cannot read what the leader sends.
+    Unreadable(String),
+    /// It lacks what it had acknowledged.
+    LogLost(String),
+}
+
 type Stream = (SendStream, RecvStream);
 
 impl Service {
@@ -73,7 +83,17 @@ impl Service {
             return;
         };
         if matches!(reason, DecodeError::Payload { .. } | DecodeError::NewerFormat { .. }) {
-            self.handles.outdated.send_replace(Some(reason.to_string()));
+            self.handles.unfit.send_replace(Some(Unfit::Unreadable(reason.to_string())));
+        }
+    }
+
+    /// A node that lacks what it had acknowledged must not go on as if it had it.
+    pub(crate) fn note_log_lost(&self, ended: &ConnectionError) {
+        if let ConnectionError::ApplicationClosed(close) = ended
+            && Close::LogLost.is_why(ended)
+        {
+            let reason = String::from_utf8_lossy(&close.reason).into_owned();
+            self.handles.unfit.send_replace(Some(Unfit::LogLost(reason)));
         }
     }
 
