@@ -26,6 +26,8 @@ pub struct Known {
     pub status: String,
     pub active: Option<String>,
     pub deadline_ms: Option<u64>,
+    /// How often it was said not to be there, though its creation may still be under way.
+    pub missed: u32,
     /// Nobody begins anything on it any more.
     pub left: bool,
 }
@@ -46,6 +48,9 @@ struct Inner {
     keyed: Vec<Step>,
 }
 
+/// One that is missed more often was never made.
+const MISSED_MAX: u32 = 5;
+
 /// Keys that are sent again and again; older ones are left.
 const KEYED_MAX: usize = 64;
 
@@ -65,6 +70,7 @@ impl Board {
             status: String::from("unknown"),
             active: None,
             deadline_ms: None,
+            missed: 0,
             left: false,
         };
         let mut inner = self.lock();
@@ -103,12 +109,18 @@ impl Board {
             }
             (F::StaleRead, Kind::Ok) => inner.see(&completion.value["data"]),
             (_, Kind::Ok) => inner.see(&completion.value),
+            (F::Create, Kind::Fail) => {
+                if let Some(known) = step.key.as_ref().and_then(|key| inner.sessions.get_mut(key)) {
+                    known.left |= known.version == 0;
+                }
+            }
             (_, _) => {
                 if completion.status == Some(404)
                     && let Some(known) =
                         step.key.as_ref().and_then(|key| inner.sessions.get_mut(key))
                 {
-                    known.left |= known.version != 0;
+                    known.missed += 1;
+                    known.left |= known.version != 0 || MISSED_MAX < known.missed;
                 }
                 let details = completion.error.as_ref().map(|error| &error.details);
                 let actual = details.and_then(|details| details["actual_version"].as_u64());
