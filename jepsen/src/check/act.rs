@@ -89,6 +89,7 @@ impl<'a> Acts<'a> {
         self.of.iter().map(|(session, acts)| (*session, acts.as_slice()))
     }
 
+    /// Those on one session.
     pub(crate) fn on(&self, session: &str) -> &[Act<'a>] {
         self.of.get(session).map_or(&[], Vec::as_slice)
     }

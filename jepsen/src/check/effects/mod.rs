@@ -1,134 +1,136 @@
-//! Promise P9: what was answered as having had no effect had none, and nothing has an effect
-//! twice. Every change that subscribers were told of is somebody's who may have made it.
+//! Promise P9: what is refused says why, truly, and whether it may have taken effect; and what is
+//! said to have had no effect never has one.
 
-mod owners;
-
+mod conflicts;
+pub(super) mod explain;
+mod refusals;
+mod table;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
+use self::explain::{PerKey, command_of, unexplained};
 use super::{
     act::Acts,
-    state::{born, word},
     verdict::{Anomaly, Verdict},
 };
 use crate::{
-    history::{op::F, tape::Update},
+    history::{
+        op::F,
+        pair::{Op, Outcome},
+        tape::Update,
+    },
     test::run::Run,
 };
-use owners::{Asked, Owners};
 
-/// A change by a command, with the life of the session that it is of.
-#[derive(Clone, Copy)]
-struct Change<'a> {
-    update: &'a Update,
-    f: F,
-    birth: &'a str,
-    /// Of the version before.
-    before: Option<&'a Update>,
-}
+/// Refused commands that are named with a change that nobody's command explains.
+const SUSPECTS_MAX: usize = 8;
 
 pub fn check(run: &Run) -> Verdict {
     let acts = Acts::of(run);
-    let mut anomalies = Vec::new();
-    let (mut explained, mut commands) = (0_usize, 0_usize);
+    let mut anomalies: Vec<Anomaly> = run.ops.iter().filter_map(table::misfit).collect();
+    let mut changes = 0;
+    let nobody = BTreeSet::new();
     for (session, updates) in &run.tape.sessions {
-        let asked = Asked::of(acts.on(session));
-        commands += asked.len();
-        let changes = changes(updates);
-        let owners = Owners::find(&asked, &changes);
-        explained += changes.len() - owners.unexplained.len();
-        for place in &owners.unexplained {
-            anomalies.push(nobodys(session, &changes[*place]));
-        }
-        anomalies.extend(overlapping(session, &changes, &asked, &owners));
-        anomalies.extend(deleted_by_nobody(session, updates, &acts));
+        changes += updates.iter().filter(|update| command_of(update).is_some()).count();
+        let left = unexplained(updates, acts.on(session), (PerKey::EachTime, &nobody));
+        anomalies.extend(left.into_iter().map(|update| uncalled_for(run, update)));
     }
+    let refusals = refusals::judge(run, &acts);
+    anomalies.extend(refusals.anomalies);
+    anomalies.extend(conflicts::judge(run, &acts));
+    anomalies.extend(at_the_end(run, &acts));
+    let failed = |op: &&Op| op.f.writes() && matches!(op.outcome, Outcome::Fail { .. });
     let verdict = Verdict::of("effects", anomalies)
-        .with("commands", commands)
-        .with("changes_explained", explained);
-    if run.tape.sessions.is_empty() {
+        .with("without_effect", run.ops.iter().filter(failed).count())
+        .with("refusals", refusals.count)
+        .with("changes", changes);
+    if changes == 0 && acts.iter().next().is_some() {
         return verdict.unknown("no subscriber was told of any change");
     }
     verdict
 }
 
-fn f_of(update: &Update) -> Option<F> {
-    if word(&update.cause, "reason") != "command" {
-        return None;
-    }
-    match word(&update.cause, "type") {
-        "started" => Some(F::Start),
-        "switched" => Some(F::Switch),
-        "paused" => Some(F::Pause),
-        "resumed" => Some(F::Resume),
-        "completed" => Some(F::Complete),
-        // A create may be repeated without a key and without an effect: replay looks at those.
-        _ => None,
-    }
+/// A change that no command explains.
+fn uncalled_for(run: &Run, update: &Update) -> Anomaly {
+    let word = command_of(update).map_or("change", F::as_str);
+    let mut suspects = refused(run, update);
+    let what = if suspects.is_empty() {
+        format!("a {word} took effect, and nobody asked for it, or not so often")
+    } else {
+        format!("a {word} took effect that must be one of those said to have had no effect")
+    };
+    suspects.truncate(SUSPECTS_MAX);
+    let anomaly = Anomaly::new(what).session(&update.session).ops(suspects);
+    anomaly.at(update.revision, update.version).time(update.seen_ns)
 }
 
-fn changes(updates: &[Update]) -> Vec<Change<'_>> {
-    let mut changes = Vec::new();
-    for (place, update) in updates.iter().enumerate() {
-        let (Some(f), Some(birth)) = (f_of(update), update.state.as_ref().and_then(born)) else {
-            continue;
-        };
-        let before = place.checked_sub(1).and_then(|before| updates.get(before));
-        let is_next =
-            |before: &&Update| before.state.is_some() && before.version + 1 == update.version;
-        changes.push(Change { update, f, birth, before: before.filter(is_next) });
-    }
-    changes
+/// Commands that were said to have no effect, and that were sent before the update was seen; the
+/// latest first.
+fn refused(run: &Run, update: &Update) -> Vec<u64> {
+    let word = command_of(update).map_or("", F::as_str);
+    let is_it = |op: &&Op| {
+        let single = op.f.as_str() == word && op.key.as_ref() == Some(&update.session);
+        let batch = op.f == F::Batch
+            && op.request["commands"].as_array().into_iter().flatten().any(|command| {
+                command["action"] == word && command["session_id"] == update.session.as_str()
+            });
+        (single || batch)
+            && matches!(op.outcome, Outcome::Fail { .. })
+            && op.invoked_ns <= update.seen_ns
+    };
+    run.ops.iter().rev().filter(is_it).map(|op| op.index).collect()
 }
 
-fn nobodys(session: &str, change: &Change<'_>) -> Anomaly {
-    let update = change.update;
-    let what = format!(
-        "a {} took effect that nobody can have made: all who asked for one were told that theirs had \
-         no effect, or which other version is theirs, or may have had one effect only",
-        change.f.as_str()
-    );
-    Anomaly::new(what).session(session).at(update.revision, update.version).time(update.seen_ns)
-}
-
-/// A command that names no version goes with the one that its leader saw when it came. Two in one
-/// entry of the log came before either took effect: the second one must have been refused.
-fn overlapping(
-    session: &str,
-    changes: &[Change<'_>],
-    asked: &Asked<'_>,
-    owners: &Owners,
-) -> Vec<Anomaly> {
+/// Creates and deletes without effect, of sessions that nobody else can have made or deleted.
+fn at_the_end(run: &Run, acts: &Acts<'_>) -> Vec<Anomaly> {
     let mut anomalies = Vec::new();
-    let mut last: BTreeMap<u64, usize> = BTreeMap::new();
-    for (place, change) in changes.iter().enumerate() {
-        let revision = change.update.revision;
-        let (Some(first), Some(owner)) = (last.insert(revision, place), owners.of[place]) else {
-            continue;
+    let mut told = BTreeSet::new();
+    for op in &run.ops {
+        let (Outcome::Fail { .. }, Some(session)) = (&op.outcome, &op.key) else { continue };
+        // What is on the tape was judged there.
+        let is_on_tape = |f| {
+            let updates = run.tape.sessions.get(session).into_iter().flatten();
+            updates.into_iter().any(|update| command_of(update) == Some(f))
         };
-        let Some(other) = owners.of[first] else { continue };
-        if asked.is_one_request(owner, other) || asked.names_a_version(owner) {
-            continue;
+        let by_somebody = |f| acts.on(session).iter().any(|act| act.f == f) || is_on_tape(f);
+        let mut ends =
+            run.ending.nodes.iter().filter_map(|node| Some((node, node.sessions.get(session)?)));
+        let (node, what) = match op.f {
+            F::Create if !by_somebody(F::Create) => {
+                let made = ends.find(|(_, end)| !end.is_null());
+                (made, "nobody but refused creates can have made the session, and it is there")
+            }
+            F::Delete if !by_somebody(F::Delete) && was_there(run, acts, session) => {
+                let gone = ends.find(|(_, end)| end.is_null());
+                (gone, "nobody but refused deletes can have ended the session, and it is gone")
+            }
+            F::Create
+            | F::Delete
+            | F::Start
+            | F::Switch
+            | F::Pause
+            | F::Resume
+            | F::Complete
+            | F::Read
+            | F::StaleRead
+            | F::List
+            | F::Batch
+            | F::Time => continue,
+        };
+        if let Some((node, _)) = node
+            && told.insert((op.f.as_str(), session))
+        {
+            anomalies.push(Anomaly::new(what).session(session).node(&node.name).ops([op.index]));
         }
-        let what = format!(
-            "two commands that both were under way before either took effect, at revision {revision}, \
-             made versions {} and {}, though the second one named no version",
-            changes[first].update.version, change.update.version
-        );
-        let anomaly = Anomaly::new(what).session(session).time(change.update.seen_ns);
-        let ops = [asked.op(other), asked.op(owner)];
-        anomalies.push(anomaly.at(revision, change.update.version).ops(ops));
     }
     anomalies
 }
 
-fn deleted_by_nobody(session: &str, updates: &[Update], acts: &Acts<'_>) -> Option<Anomaly> {
-    let gone = updates.iter().find(|update| {
-        let by_command = update.state.is_none() && word(&update.cause, "reason") != "auto";
-        by_command && acts.deletes(session).iter().all(|act| update.seen_ns < act.from_ns)
-    })?;
-    let what = "the session was deleted, and nobody who may have had an effect asked for that";
-    Some(Anomaly::new(what).session(session).at(gone.revision, gone.version).time(gone.seen_ns))
+fn was_there(run: &Run, acts: &Acts<'_>, session: &str) -> bool {
+    let updates = run.tape.sessions.get(session).into_iter().flatten();
+    acts.on(session).iter().any(|act| act.is_certain() && act.f == F::Create)
+        || updates.into_iter().any(|update| update.state.is_some())
 }
