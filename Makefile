@@ -31,6 +31,11 @@ test: deps ## Run all tests
 	$(CARGO) build --workspace --locked
 	$(CARGO) test --workspace --locked --no-fail-fast
 
+.PHONY: smoke
+smoke: deps ## Break a cluster on purpose for three minutes; see jepsen/README.md
+	$(CARGO) build --workspace --locked
+	"$(TARGET_DIR)/debug/synckairos-jepsen" test-all --suite smoke --bin "$(TARGET_DIR)/debug/synckairos" --store "$(TARGET_DIR)/jepsen"
+
 .PHONY: lint
 lint: deps ## Check formatting, lints, documentation and dependencies; changes nothing
 	$(CARGO) fmt --all --check

@@ -40,26 +40,51 @@ const OF_DISKS: &[Trouble] = &[
 /// What takes data away for good: the node must be replaced.
 const OF_DATA: &[Trouble] = &[Trouble::LyingDisk, Trouble::Corrupt, Trouble::DataLoss];
 
-/// A line of level `ERROR` that these faults explain, on a node that they hit.
+/// A line of level `ERROR` that these faults explain.
 struct Allowed {
     /// How its target begins.
     target: &'static str,
     /// What its message has.
     has: &'static str,
     by: &'static [Trouble],
+    /// It is told of the node that was hit, by another one.
+    by_others: bool,
 }
 
 const ALLOWED: &[Allowed] = &[
-    Allowed { target: "synckairos_daemon::node", has: "ending at once", by: OF_DISKS },
-    Allowed { target: "synckairos_daemon::disk", has: "cannot tell how full", by: OF_DISKS },
-    Allowed { target: "synckairos_daemon::backup", has: "backup failed", by: OF_DISKS },
+    Allowed {
+        target: "synckairos_daemon::node",
+        has: "ending at once",
+        by: OF_DISKS,
+        by_others: false,
+    },
+    Allowed {
+        target: "synckairos_daemon::disk",
+        has: "cannot tell how full",
+        by: OF_DISKS,
+        by_others: false,
+    },
+    Allowed {
+        target: "synckairos_daemon::backup",
+        has: "backup failed",
+        by: OF_DISKS,
+        by_others: false,
+    },
     // It hands on what the store says.
-    Allowed { target: "openraft", has: "", by: OF_DISKS },
+    Allowed { target: "openraft", has: "", by: OF_DISKS, by_others: false },
     // A change of members that was under way when the leader was lost.
     Allowed {
         target: concat!("openraft", "::raft::api::management"),
         has: "",
         by: &[Trouble::Membership],
+        by_others: false,
+    },
+    // The leader knows what a node had acknowledged.
+    Allowed {
+        target: "synckairos_daemon::raft::network",
+        has: "lost log entries",
+        by: OF_DATA,
+        by_others: true,
     },
 ];
 
@@ -189,7 +214,7 @@ fn is_allowed(run: &Run, node: &str, error: &Line<'_>) -> bool {
             && error.message.contains(allowed.has)
             && window::installed(run).any(|fault| {
                 allowed.by.contains(&fault.planned.trouble)
-                    && fault.nodes.iter().any(|name| name == node)
+                    && (allowed.by_others || fault.nodes.iter().any(|name| name == node))
             })
     })
 }
@@ -289,6 +314,21 @@ mod tests {
             (exit.code, exit.signal) = (Some(74), None);
         });
         assert_eq!(verdict.valid, Validity::Valid, "{:?}", verdict.anomalies);
+    }
+
+    #[test]
+    fn a_leader_may_tell_who_lost_data_where_somebody_did() {
+        let told = "2026-11-26T12:12:36.000000Z ERROR synckairos_daemon::raft::network: a node has \
+                    lost log entries that it had acknowledged node=1 index=7\n";
+        let after = |trouble: Trouble| {
+            judge(&[STARTED, told], |example| {
+                example.fault(trouble, &["n1"], (1_000, 2_000));
+            })
+        };
+        assert_eq!(after(Trouble::DataLoss).valid, Validity::Valid);
+        assert_eq!(after(Trouble::LyingDisk).valid, Validity::Valid);
+        assert_eq!(after(Trouble::Kill).valid, Validity::Invalid);
+        assert_eq!(after(Trouble::DiskError).valid, Validity::Invalid);
     }
 
     #[test]

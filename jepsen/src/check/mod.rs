@@ -5,6 +5,7 @@ pub mod availability;
 pub mod clock;
 pub mod converge;
 pub mod coverage;
+pub mod disks;
 pub mod durability;
 pub mod effects;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub const CHECKERS: &[Checker] = &[
     ("linear", linear::check),
     ("lists", lists::check),
     ("converge", converge::check),
+    ("disks", disks::check),
     ("logs", logs::check),
     ("availability", availability::check),
     ("coverage", coverage::check),

@@ -35,8 +35,13 @@ pub(super) struct Test {
 impl Test {
     /// Does it need a network or mounts of its own?
     pub(super) fn needs(&self) -> (bool, bool) {
-        let network = self.options.env == EnvKind::Netns;
-        (network, network || self.options.disk != DiskKind::Plain)
+        // A plan that cannot be read is told of when the test is to begin.
+        let plan = self.plan.as_ref().and_then(|file| fs::read(file).ok());
+        let plan = plan.and_then(|text| serde_json::from_slice::<Plan>(&text).ok());
+        let asked = (self.options.env, self.options.disk);
+        let (env, disk) = plan.map_or(asked, |plan| (plan.env, plan.disk));
+        let network = env == EnvKind::Netns;
+        (network, network || disk != DiskKind::Plain)
     }
 
     pub(super) fn run(self) -> Result<Ended, CliError> {

@@ -16,7 +16,8 @@ const REMOUNT_WAIT: Duration = Duration::from_millis(100);
 
 /// Room for a node's log, state and snapshots in a test.
 const LOOP_BYTES: u64 = 512 << 20;
-const TMPFS_BYTES: u64 = 192 << 20;
+/// Both databases reserve the room of their newest file, which in memory is room that is used.
+const TMPFS_BYTES: u64 = 384 << 20;
 
 /// One node's disk. Mounts are in the runner's own mount namespace, so that nothing is left of them
 /// when the runner is gone.

@@ -198,6 +198,11 @@ impl Seen {
         seen.insert(fact.to_owned(), Value::from(most.max(value)));
     }
 
+    /// The last of these.
+    pub fn set(&self, fact: &str, value: Value) {
+        self.lock().insert(fact.to_owned(), value);
+    }
+
     /// Adds to the list of these.
     pub fn list(&self, fact: &str, value: Value) {
         let mut seen = self.lock();

@@ -34,6 +34,7 @@ use std::{
 
 use crate::{
     check::verdict::Verdict,
+    export,
     test::{plan::Plan, run::Run},
 };
 
@@ -48,6 +49,9 @@ pub fn write(run: &Run, verdicts: &[Verdict], store: &Path) -> io::Result<()> {
     fs::write(store.join("results.edn"), edn::results(verdicts))?;
     let mut history = BufWriter::new(fs::File::create(store.join("history.txt"))?);
     listing::write(&run.events, &mut history)?;
+    history.flush()?;
+    let mut history = BufWriter::new(fs::File::create(store.join("history.edn"))?);
+    export::edn::write(&run.events, &mut history)?;
     history.flush()?;
     let spans = spans::of(run);
     let bands = bands::Bands::of(run);

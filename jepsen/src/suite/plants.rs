@@ -297,12 +297,13 @@ pub const PLANTS: &[PlantCase] = &[
     PlantCase {
         id: "unknown-sent-again",
         what: "A write whose fate is unknown is sent again.",
-        nemesis: &[Trouble::Transfer, Trouble::Kill],
+        // Many sessions, since an open operation may explain what is wrong with its own; and slow
+        // links, so that something is under way when a leader is lost.
+        workload: Workload::Stream,
+        nemesis: &[Trouble::Kill, Trouble::Packet],
         expected: &["effects", "linear", "replay"],
         seconds: 90,
-        // What is under way at that moment is what matters.
-        interval_s: 2.0,
-        rate: 300.0,
+        interval_s: 3.0,
         ..CASE
     },
     PlantCase {

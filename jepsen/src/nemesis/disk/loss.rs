@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{DAMAGED, DISK_FAILED, REFUSED, recover};
+use super::{DAMAGED, DISK_FAILED, FORGOT_ALL, NOT_ITS_OWN, TOOK_FOREIGN, recover};
 use crate::{
     db::{cluster::Cluster, node::Node, process},
     nemesis::{Active, FaultOutcome, Form, Planned, Target},
@@ -23,7 +23,8 @@ const ANY: &[Target] = &[Target::One, Target::Leader];
 
 pub(super) const FORMS: &[Form] = &[
     Form { word: WIPED, targets: ANY, for_ms: (300, 2_000) },
-    Form { word: OLD_COPY, targets: ANY, for_ms: (1_000, 5_000) },
+    // Whether it is found out depends on who leads when it comes back.
+    Form { word: OLD_COPY, targets: &[Target::Followers, Target::Leader], for_ms: (1_000, 5_000) },
     Form { word: FOREIGN, targets: ANY, for_ms: (300, 1_000) },
 ];
 
@@ -36,6 +37,7 @@ pub(super) async fn begin(
     node: &Node,
     active: &mut Active,
 ) -> Result<(), FaultOutcome> {
+    note_position(node, "had", active).await;
     node.kill(BECAUSE).await;
     match planned.form.as_str() {
         OLD_COPY => {
@@ -66,25 +68,34 @@ pub(super) async fn end(
     node: &Arc<Node>,
     active: &mut Active,
 ) -> io::Result<FaultOutcome> {
-    let had = node.ask("/v1/node").await.map(|(_, told)| told["last_log"].clone());
-    active.note("had", json!(had));
+    if node.runs() {
+        note_position(node, "had", active).await;
+    }
     node.kill(BECAUSE).await;
     fs::remove_dir_all(node.storage.data())?;
     if planned.form != WIPED {
         copy(&aside(node), &node.storage.data()).await?;
         fs::remove_dir_all(aside(node))?;
     }
-    let came_back =
-        recover::start(cluster, node, (BECAUSE, &[DAMAGED, DISK_FAILED, REFUSED]), active).await?;
-    if came_back {
-        node.expect_life();
+    // An old copy is the node's own, so it may not be refused as something else's.
+    let codes: &[i32] = if planned.form == OLD_COPY {
+        &[DAMAGED, DISK_FAILED]
+    } else {
+        &[DAMAGED, DISK_FAILED, NOT_ITS_OWN]
+    };
+    let came_back = recover::start(cluster, node, (BECAUSE, codes), active).await?;
+    match planned.form.as_str() {
+        FOREIGN => active.note(TOOK_FOREIGN, came_back),
+        WIPED => active.note(FORGOT_ALL, came_back),
+        // It has its votes and entries, up to some moment.
+        _ => {}
     }
-    Ok(match (planned.form.as_str(), came_back) {
-        (FOREIGN, true) => {
-            FaultOutcome::Unseen(String::from("it took another node's data for its own"))
-        }
-        (_, _) => FaultOutcome::Bit,
-    })
+    Ok(FaultOutcome::Bit)
+}
+
+async fn note_position(node: &Node, fact: &str, active: &mut Active) {
+    let told = node.ask("/v1/node").await.map(|(_, told)| told["last_log"].clone());
+    active.note(fact, json!(told));
 }
 
 fn aside(node: &Node) -> PathBuf {
@@ -92,6 +103,10 @@ fn aside(node: &Node) -> PathBuf {
 }
 
 async fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() {
+        // Of a fault that was given up.
+        fs::remove_dir_all(to)?;
+    }
     let mut command = Command::new("cp");
     // Without the control socket, which belongs to the process.
     command.arg("-a").arg(from).arg(to);

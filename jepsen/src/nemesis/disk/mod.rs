@@ -19,9 +19,19 @@ use crate::db::{cluster::Cluster, node::Node};
 const DAMAGED: i32 = 65;
 /// With which a node ends whose disk failed.
 const DISK_FAILED: i32 = 74;
-/// With which a node ends that will not go on with the data that it has: another node's, or older
-/// than what its peers know that it had.
-const REFUSED: i32 = 1;
+/// With which a node ends whose data is another node's, or not there. Documented nowhere; the message
+/// says what is wrong.
+const NOT_ITS_OWN: i32 = 1;
+
+/// Evidence that the node went on after a write or a sync had failed.
+pub(crate) const WENT_ON: &str = "went_on";
+/// Evidence that the node ran, was of no use, and did not say so by ending.
+pub(crate) const STUCK: &str = "stuck";
+/// Evidence that the node had lost all of its data, and votes on under its own id: it may elect one
+/// that lacks what was committed with its help, or vote twice in a term.
+pub(crate) const FORGOT_ALL: &str = "forgot_all";
+/// Evidence that the node took data for its own that is not.
+pub(crate) const TOOK_FOREIGN: &str = "took_foreign";
 
 pub const fn forms(trouble: Trouble) -> &'static [Form] {
     match trouble {
@@ -44,19 +54,19 @@ pub async fn begin(
     if members.len() < 3 || members.iter().any(|node| !node.runs()) {
         return Err(FaultOutcome::skipped("not all nodes run"));
     }
-    if recover::await_all(cluster).await.is_err() {
-        return Err(FaultOutcome::skipped("not all nodes are ready, so none may fail"));
+    if let Err(missing) = recover::await_all(cluster).await {
+        return Err(FaultOutcome::skipped(format!("none may fail: {missing}")));
     }
     let Some(node) = nodes.into_iter().next() else {
         return Err(FaultOutcome::skipped("no node was chosen"));
     };
     let mut active = Active::on(cluster, vec![Arc::clone(&node)]).await;
     match planned.trouble {
-        Trouble::DiskError => fail::begin(&node, &mut active).await?,
+        Trouble::DiskError => fail::begin(planned, &node, &mut active).await?,
         Trouble::SlowDisk => slow::begin(planned, &node, &mut active).await?,
-        Trouble::DiskFull => full::begin(&node, &mut active)?,
+        Trouble::DiskFull => full::begin(&node, &mut active).await?,
         Trouble::LyingDisk => lie::begin(cluster, &node, &mut active).await?,
-        Trouble::Corrupt => corrupt::begin(planned, &node, &mut active).await?,
+        Trouble::Corrupt => corrupt::begin(cluster, planned, &node, &mut active).await?,
         _ => loss::begin(planned, cluster, &node, &mut active).await?,
     }
     Ok(active)
