@@ -15,11 +15,18 @@ use std::{
     fs, io,
     io::Write,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 
 use crate::error::OpenError;
+
+/// A process that was killed lets go of its files in its own time, and so does a child that a
+/// process starts, until it runs another program.
+const RELEASED_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The directory of the log.
 pub(crate) const RAFT: &str = "raft";
@@ -134,12 +141,20 @@ impl DirectoryLock {
         let path = layout.root.join("LOCK");
         let file = fs::File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(OpenError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { directory: layout.root.clone() });
+        let deadline = Instant::now() + RELEASED_WITHIN;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(LOOK_EVERY);
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(OpenError::InUse { directory: layout.root.clone() });
+                }
+                Err(fs::TryLockError::Error(error)) => {
+                    return Err(OpenError::io("lock", &path)(error));
+                }
             }
-            Err(fs::TryLockError::Error(error)) => return Err(OpenError::io("lock", &path)(error)),
         }
         let (alive, closed) = mpsc::channel(1);
         Ok((Self { _file: file, _alive: alive }, Closed(closed)))
