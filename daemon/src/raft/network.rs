@@ -227,9 +227,9 @@ impl PeerNetwork {
             return Err(self.beside_the_point());
         };
         let result = AppendResult::from(reply);
-        if let Ok(connection) = self.connected(option).await {
-            let term = request.vote.leader_id.term;
-            judge(self.peers.acknowledged(), (self.target, term), &result, &connection);
+        let term = request.vote.leader_id.term;
+        if let Some(reason) = judge(self.peers.acknowledged(), (self.target, term), &result) {
+            self.connected(option).await?.close(Close::LogLost, &reason);
         }
         // openraft takes for granted that an empty log conflicts with nothing.
         if result.as_ref().is_err_and(is_conflict) && request.prev_log_id.is_none() {
@@ -273,7 +273,9 @@ impl PeerNetwork {
             .map(move |reply| {
                 let reply = reply.map_err(|error| RpcError::from(Unreachable::new(&error)))?;
                 let term = term.load(Ordering::Relaxed);
-                judge(&acknowledged, (target, term), &reply, &connection);
+                if let Some(reason) = judge(&acknowledged, (target, term), &reply) {
+                    connection.close(Close::LogLost, &reason);
+                }
                 Ok(reply)
             })
             .boxed())
@@ -284,27 +286,28 @@ impl PeerNetwork {
     }
 }
 
-/// Takes note of what a peer acknowledges in a leader's term, and sends it away where it denies
-/// what it had acknowledged.
+/// Takes note of what a peer acknowledges in a leader's term. Where it denies what it had
+/// acknowledged, the reason to send it away.
 fn judge(
     acknowledged: &Acknowledged,
     (target, term): (u64, u64),
     result: &AppendResult,
-    connection: &PeerConnection,
-) {
+) -> Option<String> {
     match result {
-        Ok(Some(matched)) => acknowledged.note(target, term, matched),
+        Ok(Some(matched)) => {
+            acknowledged.note(target, term, matched);
+            None
+        }
         Err(StreamAppendError::Conflict(missing)) => {
-            let Some(index) = acknowledged.lost(target, term, missing) else { return };
+            let index = acknowledged.lost(target, term, missing)?;
             tracing::error!(
                 node = target,
                 index,
                 "a node has lost log entries that it had acknowledged"
             );
-            let reason = format!("it had acknowledged the log up to entry {index}");
-            connection.close(Close::LogLost, &reason);
+            Some(format!("it had acknowledged the log up to entry {index}"))
         }
-        Ok(None) | Err(StreamAppendError::HigherVote(_)) => {}
+        Ok(None) | Err(StreamAppendError::HigherVote(_)) => None,
     }
 }
 

@@ -14,10 +14,7 @@ use super::{
     task::seen,
 };
 use crate::{
-    check::{
-        act::Act,
-        state::{version, word},
-    },
+    check::{act::Act, effects::explain::command_of, state::version},
     history::{op::F, tape::Update},
     test::run::Run,
 };
@@ -125,20 +122,9 @@ fn is_all_told(run: &Run, session: &str, updates: &[Update], task: &Task) -> boo
     in_order && task.version_shown() <= living && is_end && !run.ending.nodes.is_empty()
 }
 
-/// The command that an update is due to.
+/// The command that an update is due to. A deletion is no version.
 fn asked_for(update: &Update) -> Option<F> {
-    if word(&update.cause, "reason") != "command" {
-        return None;
-    }
-    Some(match word(&update.cause, "type") {
-        "created" => F::Create,
-        "started" => F::Start,
-        "switched" => F::Switch,
-        "paused" => F::Pause,
-        "resumed" => F::Resume,
-        "completed" => F::Complete,
-        _ => return None,
-    })
+    command_of(update).filter(|f| *f != F::Delete)
 }
 
 const fn command(action: &Action) -> Option<F> {
