@@ -1,18 +1,15 @@
 //! One node: what it is made of, in which order it starts, and how it stops.
 
 mod error;
+mod founding;
 mod stop;
 mod watch;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use openraft::{
-    async_runtime::WatchReceiver,
-    errors::{InitializeError, RaftError},
-};
+use openraft::async_runtime::WatchReceiver;
 use synckairos_raft_store::{
     AppliedEvent, Closed, Identity, LogStore, Opened, Options, StateStore, Store,
-    raft_types::PeerNode,
 };
 use tokio::{
     net::TcpListener,
@@ -36,7 +33,7 @@ use crate::{
     push::{Hub, Replays},
     raft::{
         Raft, clock::ClusterClock, endpoint::PeerEndpoint, listener, network::Network,
-        peers::Peers, service::Unfit,
+        peers::Peers, service::Unfit, standing::Standing,
     },
     sessions::{self, Sessions},
     telemetry::{metrics::Metrics, sampler},
@@ -106,16 +103,17 @@ impl Node {
         let disk = Disk::open(&config.node.data_dir, &config.disk)?;
         // Ports first: a second process on the same ports must not touch the data.
         let Ports { listener, endpoint, certificate_expires, authority } = bind(&config).await?;
-        let (metrics, clock) = (Metrics::new(), ClusterClock::default());
+        let (mut tasks, metrics, clock) = (JoinSet::new(), Metrics::new(), ClusterClock::default());
         let (sink, changes) = mpsc::channel(APPLIED_QUEUE_MAX);
-        let Opened { log, state, applied, inbox, fatal, closed } = open_store(&config, sink)?;
+        let Opened { log, state, applied, admission, inbox, fatal, closed } =
+            open_store(&config, sink)?;
         *store = Some(closed);
 
-        let mut tasks = JoinSet::new();
         // Before Raft: it applies again what the state has lost, and waits while nobody listens.
         let hub = start_hub(changes, &clock, &metrics, &mut tasks);
         let peers = Peers::new(endpoint.clone(), clock.clone());
-        let raft = start_engine(&config, engine, &peers, (log.clone(), state)).await?;
+        let (standing, storage) = (Standing::new(admission), (log.clone(), state));
+        let raft = start_engine(&config, engine, (&peers, &standing), storage).await?;
         let (stopping, ended) = (CancellationToken::new(), CancellationToken::new());
         let parts = sessions::Parts {
             raft: raft.clone(),
@@ -129,9 +127,9 @@ impl Node {
             stopping: ended.clone(),
         };
         let sessions = Sessions::start(parts, &mut tasks);
-        let (tell_unfit, unfit) = channel::channel(None);
         let parts = Parts {
             raft: raft.clone(),
+            standing,
             sessions: sessions.clone(),
             applied,
             clock: clock.clone(),
@@ -140,15 +138,12 @@ impl Node {
             metrics: metrics.clone(),
             certificate_expires,
             authority,
-            unfit: tell_unfit,
             ended: ended.clone(),
             stopping: stopping.clone(),
         };
-        let Watched { survey, service } = parts.watch(&config, inbox, &mut tasks)?;
+        let Watched { survey, service, unfit } = parts.watch(&config, inbox, &mut tasks)?;
         tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
         tasks.spawn(sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log));
-        found_cluster(&raft, &config).await?;
-
         let state = AppState {
             sessions: sessions.clone(),
             survey,
@@ -212,10 +207,10 @@ fn announce(config: &Config) {
 async fn start_engine(
     config: &Config,
     engine: openraft::Config,
-    peers: &Peers,
+    (peers, standing): (&Peers, &Standing),
     (log, state): (LogStore, StateStore),
 ) -> Result<Raft, NodeError> {
-    let network = Network::new(peers.clone());
+    let network = Network::new(peers.clone(), standing.clone());
     let raft = Raft::new(config.node.id, engine.into(), network, log, state).await;
     raft.map_err(|error| NodeError::Raft(error.to_string()))
 }
@@ -287,29 +282,4 @@ fn open_store(config: &Config, sink: mpsc::Sender<AppliedEvent>) -> Result<Opene
         resume_window: config.sessions.resume_window,
     });
     opened.map_err(|error| NodeError::of_open(error, config))
-}
-
-/// The member with the lowest id founds the cluster, once, with all members in it.
-async fn found_cluster(raft: &Raft, config: &Config) -> Result<(), NodeError> {
-    let members: BTreeMap<u64, PeerNode> = config
-        .cluster
-        .members
-        .iter()
-        .map(|member| {
-            let node = PeerNode { peer: member.peer.clone(), http: member.http.clone() };
-            (member.id, node)
-        })
-        .collect();
-    if members.is_empty() {
-        info!("this node founds no cluster: it waits for the leader of the one that it joined");
-    }
-    if members.keys().next() != Some(&config.node.id) {
-        return Ok(());
-    }
-    match raft.initialize(members).await {
-        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-        Err(
-            error @ (RaftError::APIError(InitializeError::NotInMembers(_)) | RaftError::Fatal(_)),
-        ) => Err(NodeError::Raft(error.to_string())),
-    }
 }

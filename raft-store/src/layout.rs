@@ -5,6 +5,8 @@
 //! LOCK            held while a process has the directory open
 //! IDENTITY        whose data this is
 //! ACKNOWLEDGED    how far the log in raft/ was acknowledged; the first release had none
+//! ADMITTED        there once others let this node take part
+//! TO-BE-FOUNDED   there where raft/ was made from a backup for a cluster that is to begin
 //! CURRENT-STATE   number of the state database in use
 //! raft/           log, vote, positions (RocksDB)
 //! state.N/        sessions (RocksDB)
@@ -62,6 +64,14 @@ impl Layout {
 
     pub(crate) fn acknowledged(&self) -> PathBuf {
         self.root.join("ACKNOWLEDGED")
+    }
+
+    pub(crate) fn admitted(&self) -> PathBuf {
+        self.root.join("ADMITTED")
+    }
+
+    pub(crate) fn to_be_founded(&self) -> PathBuf {
+        self.root.join("TO-BE-FOUNDED")
     }
 
     pub(crate) fn raft(&self) -> PathBuf {

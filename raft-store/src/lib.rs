@@ -18,6 +18,7 @@
 //! - State is derived: it may trail the log on disk, and is made again from a snapshot and the log.
 //! - A snapshot takes effect as a whole or not at all.
 
+mod admission;
 pub mod backup;
 mod error;
 mod fatal;
@@ -41,6 +42,7 @@ mod crash;
 #[cfg(test)]
 mod tests;
 
+pub use admission::Admission;
 pub use error::OpenError;
 pub use identity::Identity;
 pub use layout::Closed;

@@ -6,6 +6,7 @@ use synckairos_protocol::machine::Machine;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    admission::Admission,
     error::OpenError,
     fatal::FatalSignal,
     identity::Identity,
@@ -41,6 +42,8 @@ pub struct Opened {
     /// For openraft.
     pub state: StateStore,
     pub applied: Applied,
+    /// Whether this node may take part.
+    pub admission: Admission,
     /// Where the network puts snapshots from peers.
     pub inbox: SnapshotInbox,
     /// Becomes `Some` when the process must end, with the reason for its last line.
@@ -65,6 +68,7 @@ impl Store {
         let lock = Arc::new(lock);
         let (fatal, fatal_raised) = FatalSignal::new();
         let log = LogStore::open(&layout, &options.identity, fatal.clone(), Arc::clone(&lock))?;
+        let admission = Admission::open(&layout, log.has_data(), fatal.clone())?;
         let shelf = Arc::new(Shelf::open(&layout)?);
         let inbox = SnapshotInbox::new(layout.snapshots());
         let resume_window = options.resume_window;
@@ -75,7 +79,8 @@ impl Store {
         let root = context.layout.root().to_owned();
         let state = StateStore::new(imported, context, options.sink, lock)
             .map_err(OpenError::io("read the state in", &root))?;
-        Ok(Opened { applied: state.applied(), log, state, inbox, fatal: fatal_raised, closed })
+        let applied = state.applied();
+        Ok(Opened { log, state, applied, admission, inbox, fatal: fatal_raised, closed })
     }
 }
 

@@ -1,14 +1,25 @@
 //! What must hold between settings before a node may start.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
-use super::Config;
+use super::{Config, HOME_FILE};
 
 /// The configuration contradicts itself. The message says what to change.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CheckError {
     #[error("node.id is not set; give this node a number from 1 that no other node has")]
     NoNodeId,
+    #[error(
+        "{}, so no node lives there; make one with `synckairos cluster init` or `synckairos cluster \
+         join`, or name a configuration with --config. Where a node did live there, its data is \
+         lost: it must not begin anew under its old id, let the machine join as a new node in its \
+         place (`synckairos cluster replace`)",
+        no_home(dir)
+    )]
+    NoHome { dir: PathBuf },
     #[error("node.data_dir is not set; name a directory that this node alone writes to")]
     NoDataDir,
     #[error("cluster.id is {0:?}; it must be a UUID in lower case, the same on every node")]
@@ -30,6 +41,11 @@ pub(crate) enum CheckError {
     NoFile { key: &'static str },
     #[error("{key} is {path}, which does not exist; check the path")]
     Missing { key: &'static str, path: PathBuf },
+}
+
+fn no_home(dir: &Path) -> String {
+    let what = if dir.is_dir() { "there is no" } else { "there is no directory for" };
+    format!("{what} {}", dir.join(HOME_FILE).display())
 }
 
 impl Config {

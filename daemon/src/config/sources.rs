@@ -62,6 +62,9 @@ pub(crate) enum LoadError {
 /// [`LoadError`], worded for the operator.
 pub(crate) fn load(file: Option<&Path>, flags: &Flags) -> Result<Config, LoadError> {
     let (config, _) = read(file, flags)?;
+    if let (None, 0, Some(dir)) = (file, config.node.id, &flags.data_dir) {
+        return Err(CheckError::NoHome { dir: dir.clone() }.into());
+    }
     config.check()?;
     Ok(config)
 }

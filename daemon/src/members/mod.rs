@@ -9,6 +9,7 @@ pub(crate) mod address;
 pub(crate) mod home;
 mod keeper;
 mod lead;
+mod newcomers;
 mod plan;
 pub(crate) mod removal;
 pub(crate) mod requests;
@@ -33,6 +34,7 @@ use plan::{Admitted, View};
 use requests::{OperatorAnswer, OperatorRefusal, OperatorRequest};
 
 pub(crate) use keeper::run as keep;
+pub(crate) use newcomers::run as let_in;
 
 /// Changes of members, and of who leads, take a few round trips, or an election.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);

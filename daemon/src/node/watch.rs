@@ -6,7 +6,7 @@ use synckairos_raft_store::{Applied, snapshot_file::SnapshotInbox};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::NodeError;
+use super::{NodeError, founding};
 use crate::{
     admin::{self, AdminState},
     backup::{
@@ -20,7 +20,7 @@ use crate::{
     pki::ca::ClusterCa,
     raft::{
         Raft, candidacy::Outrun, clock::ClusterClock, join_door::JoinDoor, listener::PeerService,
-        peers::Peers, service::Unfit,
+        peers::Peers, service::Unfit, standing::Standing,
     },
     sessions::Sessions,
     telemetry::metrics::Metrics,
@@ -29,6 +29,7 @@ use crate::{
 /// What peers and operators ask about.
 pub(super) struct Parts {
     pub(super) raft: Raft,
+    pub(super) standing: Standing,
     pub(super) sessions: Sessions,
     pub(super) applied: Applied,
     pub(super) clock: ClusterClock,
@@ -38,7 +39,6 @@ pub(super) struct Parts {
     pub(super) certificate_expires: SystemTime,
     /// Where this node may let others in.
     pub(super) authority: Option<ClusterCa>,
-    pub(super) unfit: watch::Sender<Option<Unfit>>,
     /// Cancelled when the node takes no more requests.
     pub(super) stopping: CancellationToken,
     /// Cancelled when it leaves its peers.
@@ -49,10 +49,13 @@ pub(super) struct Parts {
 pub(super) struct Watched {
     pub(super) survey: Survey,
     pub(super) service: PeerService,
+    /// Told why this node can follow its leader no longer.
+    pub(super) unfit: watch::Receiver<Option<Unfit>>,
 }
 
 impl Parts {
-    /// Starts to watch the disk and the members, and to make backups.
+    /// Founds the cluster where that is to be done, and starts to watch the disk and the members, and
+    /// to make backups.
     pub(super) fn watch(
         self,
         config: &Config,
@@ -60,7 +63,10 @@ impl Parts {
         tasks: &mut JoinSet<()>,
     ) -> Result<Watched, NodeError> {
         let (backups, backup_health) = self.back_up(config, tasks)?;
-        let Self { raft, sessions, applied, clock, peers, disk, metrics, .. } = self;
+        let founder = (&self.raft, &self.peers, &self.standing);
+        let (tell_unfit, unfit) = watch::channel(None);
+        founding::begin(config, founder, &tell_unfit, tasks);
+        let Self { raft, standing, sessions, applied, clock, peers, disk, metrics, .. } = self;
         let reporter = Reporter {
             raft: raft.clone(),
             applied: applied.clone(),
@@ -83,6 +89,8 @@ impl Parts {
         tasks.spawn(disk::run(keeper));
         let members = Members::new(raft.clone(), applied.clone(), sessions.clone(), survey.clone());
         tasks.spawn(members::keep(members.clone(), self.ended.clone()));
+        let stopping = self.ended.clone();
+        tasks.spawn(members::let_in(members.clone(), peers.clone(), stopping));
         tasks.spawn(removal::run(raft.clone(), applied, peers.clone(), self.ended));
         let operators = AdminState {
             cluster: config.cluster.id.parse()?,
@@ -95,18 +103,19 @@ impl Parts {
         tasks.spawn(admin::serve(door, operators, self.stopping));
         let service = PeerService {
             raft,
+            standing,
             sessions,
             clock,
             peers,
             inbox,
-            unfit: self.unfit,
+            unfit: tell_unfit,
             disk,
             outrun,
             reporter,
             members,
             joining: JoinDoor::new(self.authority),
         };
-        Ok(Watched { survey, service })
+        Ok(Watched { survey, service, unfit })
     }
 
     /// Starts to make backups, where the configuration says so; what they are made of, and how it

@@ -28,6 +28,7 @@ use super::{
     messages::{HelloV1, OpenV1, PROTOCOL_NEWEST, PROTOCOL_OLDEST, WelcomeV1},
     peers::Peers,
     service::{ServeError, Service, Unfit},
+    standing::Standing,
 };
 use crate::{
     disk::Disk,
@@ -53,6 +54,7 @@ const REMOVED: &str = "the node was removed from the cluster";
 /// Those who answer peers.
 pub(crate) struct PeerService {
     pub(crate) raft: Raft,
+    pub(crate) standing: Standing,
     pub(crate) sessions: Sessions,
     pub(crate) clock: ClusterClock,
     pub(crate) peers: Peers,

@@ -170,6 +170,13 @@ pub(crate) enum AppRequest {
     Report,
     /// What an operator, or a node that joins, asks of the leader.
     Operate(OperatorRequest),
+    /// Whether the node takes part.
+    Standing,
+    /// It may take part: the founder says so, or the leader.
+    LetIn {
+        /// As it said itself.
+        incarnation: u64,
+    },
 }
 
 /// Numbers are frozen: append only.
@@ -182,6 +189,19 @@ pub(crate) enum AppReply {
     Answered(Result<Answer, Refusal>),
     Report(Box<NodeReportV1>),
     Operated(Result<OperatorAnswer, OperatorRefusal>),
+    Standing(StandingV1),
+    /// Or why the node was not let in.
+    LetIn(Result<(), String>),
+}
+
+/// Whether a node takes part in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StandingV1 {
+    /// Another one after each start.
+    pub(crate) incarnation: u64,
+    /// Its log is empty, and it has never voted.
+    pub(crate) blank: bool,
+    pub(crate) admitted: bool,
 }
 
 impl AppRequest {
@@ -195,10 +215,12 @@ impl AppRequest {
                 Ok(Self::Propose { intent: intent.at_level(protocol)?, request_id })
             }
             Self::ReadIndex => Ok(Self::ReadIndex),
-            Self::Report | Self::Operate(_) if protocol < 2 => {
+            Self::Report | Self::Operate(_) | Self::Standing | Self::LetIn { .. }
+                if protocol < 2 =>
+            {
                 Err(Reject::LevelTooLow { needed: 2, level: protocol })
             }
-            Self::Report | Self::Operate(_) => Ok(self),
+            Self::Report | Self::Operate(_) | Self::Standing | Self::LetIn { .. } => Ok(self),
         }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod serve_calls;
 pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod snapshot_stream;
+pub(crate) mod standing;
 #[cfg(debug_assertions)]
 mod test_clock;
 #[cfg(test)]

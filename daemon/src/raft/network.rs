@@ -30,6 +30,7 @@ use super::{
     },
     peers::Peers,
     snapshot_stream::{self, SnapshotError},
+    standing::Standing,
 };
 
 /// Between attempts at a peer that is down, after the first two.
@@ -39,16 +40,20 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 type RpcError = RPCError<TypeConfig>;
 
 /// Makes openraft's clients.
-pub(crate) struct Network(Peers);
+pub(crate) struct Network {
+    peers: Peers,
+    standing: Standing,
+}
 
 impl Network {
-    pub(crate) fn new(peers: Peers) -> Self {
-        Self(peers)
+    pub(crate) fn new(peers: Peers, standing: Standing) -> Self {
+        Self { peers, standing }
     }
 
     fn client(&self, target: u64, node: &PeerNode, purpose: Purpose) -> PeerNetwork {
-        let link = self.0.link(target, node);
-        PeerNetwork { peers: self.0.clone(), target, node: node.clone(), link, purpose }
+        let (peers, standing) = (self.peers.clone(), self.standing.clone());
+        let link = peers.link(target, node);
+        PeerNetwork { peers, standing, target, node: node.clone(), link, purpose }
     }
 }
 
@@ -64,6 +69,8 @@ enum Purpose {
 /// openraft's client for one target.
 pub(crate) struct PeerNetwork {
     peers: Peers,
+    /// Of this node.
+    standing: Standing,
     target: u64,
     node: PeerNode,
     link: Arc<Link>,
@@ -129,6 +136,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         request: VoteRequest,
         option: RPCOption,
     ) -> Result<VoteResponse, RpcError> {
+        self.require_admitted()?;
         let request = RaftRequestV1::Vote((&request).into());
         let RaftReplyV1::Vote(reply) = self.call(request, &option).await? else {
             return Err(self.beside_the_point());
@@ -141,6 +149,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         request: VoteRequest,
         option: RPCOption,
     ) -> Result<VoteResponse, RpcError> {
+        self.require_admitted()?;
         let request = RaftRequestV1::PreVote((&request).into());
         let RaftReplyV1::PreVote(reply) = self.call(request, &option).await? else {
             return Err(self.beside_the_point());
@@ -192,6 +201,10 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
 }
 
 impl PeerNetwork {
+    fn require_admitted(&self) -> Result<(), RpcError> {
+        self.standing.require_admitted().map_err(|error| Unreachable::new(&error).into())
+    }
+
     async fn connected(&mut self, option: &RPCOption) -> Result<Arc<PeerConnection>, RpcError> {
         if self.link.is_closed() {
             self.link = self.peers.link(self.target, &self.node);

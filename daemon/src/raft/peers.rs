@@ -14,7 +14,7 @@ use super::{
     clock::ClusterClock,
     endpoint::{Close, PeerEndpoint},
     link::Link,
-    messages::{AppReply, AppRequest},
+    messages::{AppReply, AppRequest, StandingV1},
 };
 use crate::members::removal::Removed;
 
@@ -27,6 +27,17 @@ pub(crate) enum CallError {
     /// The peer may have acted on it, or still will.
     #[error("sent, but no reply: {0}")]
     Unknown(String),
+}
+
+/// Nobody knows whether a peer takes part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoStanding {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("{0}")]
+    Refused(String),
+    #[error("it answered another question")]
+    BesideThePoint,
 }
 
 /// Cheap to clone; all clones share one connection to each peer.
@@ -67,6 +78,52 @@ impl Peers {
     ) -> Result<AppReply, CallError> {
         let deadline = Instant::now() + deadline;
         self.link(node, place).call(request, deadline).await
+    }
+
+    /// Asks `node` whether it takes part in the cluster.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) async fn standing(
+        &self,
+        node: u64,
+        place: &PeerNode,
+        deadline: Duration,
+    ) -> Result<StandingV1, NoStanding> {
+        let reply = self.call(node, place, AppRequest::Standing, deadline).await?;
+        if let AppReply::LetIn(Err(reason)) = reply {
+            return Err(NoStanding::Refused(reason));
+        }
+        let AppReply::Standing(standing) = reply else { return Err(NoStanding::BesideThePoint) };
+        Ok(standing)
+    }
+
+    /// Tells `node` that it may take part.
+    ///
+    /// # Errors
+    /// Why that is not certain: it can be told again.
+    pub(crate) async fn let_in(
+        &self,
+        node: u64,
+        place: &PeerNode,
+        (incarnation, deadline): (u64, Duration),
+    ) -> Result<(), NoStanding> {
+        let reply = self.call(node, place, AppRequest::LetIn { incarnation }, deadline).await?;
+        let AppReply::LetIn(let_in) = reply else { return Err(NoStanding::BesideThePoint) };
+        let_in.map_err(NoStanding::Refused)
+    }
+
+    /// Tells `node`, which lacks what it had acknowledged, that it must not go on.
+    pub(crate) async fn send_away(
+        &self,
+        node: u64,
+        place: &PeerNode,
+        (reason, deadline): (&str, Duration),
+    ) {
+        // One that cannot be reached is told when it can.
+        if let Ok(connection) = self.link(node, place).connected(Instant::now() + deadline).await {
+            connection.close(Close::LogLost, reason);
+        }
     }
 
     /// The way to `node`, which is at `place`; one to another place is given up.

@@ -23,13 +23,9 @@ use super::{
     },
     serve_calls::serve_calls,
     snapshot_stream,
+    standing::NotAdmitted,
 };
-use crate::{
-    disk::Room,
-    health::report::Reporter,
-    members::Members,
-    sessions::{Sessions, refusal::Refusal},
-};
+use crate::{disk::Room, sessions::refusal::Refusal};
 
 /// Answers peers.
 pub(crate) struct Service {
@@ -45,6 +41,8 @@ pub(crate) enum ServeError {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Append(#[from] AppendError),
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     #[error("a second hello on one connection")]
     SecondHello,
 }
@@ -54,7 +52,7 @@ impl ServeError {
     pub(crate) fn is_violation(&self) -> bool {
         match self {
             Self::Frame(error) | Self::Append(AppendError::Frame(error)) => error.is_violation(),
-            Self::Append(AppendError::Stalled) => false,
+            Self::Append(AppendError::Stalled) | Self::NotAdmitted(_) => false,
             Self::Append(AppendError::Entry(_) | AppendError::Impostor { .. })
             | Self::SecondHello => true,
         }
@@ -106,6 +104,8 @@ impl Service {
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         Priority::Append.set(&stream.0);
+        // A stream that is dropped is reset: the leader tries again.
+        self.handles.standing.require_admitted()?;
         let heard = |stamp| self.handles.clock.heard(stamp);
         let serving = append_stream::serve(peer, stream, heard, |appends| {
             self.handles.raft.stream_append(appends)
@@ -140,16 +140,15 @@ impl Service {
     /// # Errors
     /// [`ServeError`] where the stream ends before its time.
     pub(crate) async fn app_calls(
-        &self,
+        self: &Arc<Self>,
         protocol: u16,
         stream: Stream,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         Priority::App.set(&stream.0);
-        let PeerService { sessions, reporter, members, .. } = &self.handles;
         let answer = |request| {
-            let askable = (sessions.clone(), reporter.clone(), members.clone());
-            answer_app(askable, protocol, request)
+            let service = self.clone();
+            async move { service.answer_app(protocol, request).await }
         };
         let busy = move |request: &AppRequest| match request {
             AppRequest::Propose { .. } => AppReply::answered(Err(Refusal::Overloaded), protocol),
@@ -157,6 +156,9 @@ impl Service {
                 AppReply::ReadIndex(Err(Refusal::Overloaded))
             }
             AppRequest::Operate(_) => AppReply::Operated(Err(Refusal::Overloaded.into())),
+            AppRequest::Standing | AppRequest::LetIn { .. } => {
+                AppReply::LetIn(Err(Refusal::Overloaded.to_string()))
+            }
         };
         Ok(serve_calls(stream, stop, answer, busy).await?)
     }
@@ -195,6 +197,7 @@ impl Service {
         recv: &mut RecvStream,
     ) -> Result<VoteV1, String> {
         require_own_vote(peer, head.vote)?;
+        self.handles.standing.require_admitted().map_err(text)?;
         // The file, and the state that is made of it.
         if !self.handles.disk.has_room_for(head.size.saturating_mul(2)) {
             return Err(String::from("the disk has no room for the snapshot"));
@@ -209,6 +212,23 @@ impl Service {
         let snapshot = Snapshot { meta, snapshot };
         let installed = self.handles.raft.install_full_snapshot(head.vote.into(), snapshot).await;
         installed.map(|response| (&response.vote).into()).map_err(|error| error.to_string())
+    }
+
+    async fn answer_app(&self, protocol: u16, request: AppRequest) -> AppReply {
+        let PeerService { raft, standing, sessions, reporter, members, .. } = &self.handles;
+        match request {
+            AppRequest::Propose { intent, request_id } => {
+                tracing::debug!(%request_id, "a peer passed a request on");
+                AppReply::answered(sessions.propose_here(intent).await, protocol)
+            }
+            AppRequest::ReadIndex => AppReply::ReadIndex(sessions.read_index_here().await),
+            AppRequest::Report => AppReply::Report(Box::new(reporter.report())),
+            AppRequest::Operate(request) => AppReply::Operated(members.here(request).await),
+            AppRequest::Standing => AppReply::Standing(standing.tell(raft)),
+            AppRequest::LetIn { incarnation } => {
+                AppReply::LetIn(standing.let_in(incarnation).await.map_err(text))
+            }
+        }
     }
 
     async fn answer_raft(&self, peer: u64, request: RaftRequestV1<'static>) -> RaftReplyV1 {
@@ -228,6 +248,7 @@ impl Service {
     }
 
     async fn ask_raft(&self, request: RaftRequestV1<'static>) -> Result<RaftReplyV1, String> {
+        self.handles.standing.require_admitted().map_err(text)?;
         Ok(match request {
             RaftRequestV1::Append(append) => RaftReplyV1::Append(self.heartbeat(append).await?),
             RaftRequestV1::Vote(request) => {
@@ -276,22 +297,6 @@ impl Service {
             }
             Response::HigherVote(vote) => AppendReplyV1::HigherVote((&vote).into()),
         })
-    }
-}
-
-async fn answer_app(
-    (sessions, reporter, members): (Sessions, Reporter, Members),
-    protocol: u16,
-    request: AppRequest,
-) -> AppReply {
-    match request {
-        AppRequest::Propose { intent, request_id } => {
-            tracing::debug!(%request_id, "a peer passed a request on");
-            AppReply::answered(sessions.propose_here(intent).await, protocol)
-        }
-        AppRequest::ReadIndex => AppReply::ReadIndex(sessions.read_index_here().await),
-        AppRequest::Report => AppReply::Report(Box::new(reporter.report())),
-        AppRequest::Operate(request) => AppReply::Operated(members.here(request).await),
     }
 }
 

@@ -168,7 +168,11 @@ impl Sessions {
                         Ok(AppReply::Answered(result)) => result,
                         Ok(AppReply::Propose(result)) => result.map(|answer| (*answer).into()),
                         Ok(
-                            AppReply::ReadIndex(_) | AppReply::Report(_) | AppReply::Operated(_),
+                            AppReply::ReadIndex(_)
+                            | AppReply::Report(_)
+                            | AppReply::Operated(_)
+                            | AppReply::Standing(_)
+                            | AppReply::LetIn(_),
                         ) => Err(Refusal::LeadershipLost),
                         Err(refusal) => Err(refusal),
                     }

@@ -88,7 +88,9 @@ async fn confirm_once(sessions: &Sessions) -> Result<ReadIndex, Refusal> {
                     AppReply::Propose(_)
                     | AppReply::Answered(_)
                     | AppReply::Report(_)
-                    | AppReply::Operated(_),
+                    | AppReply::Operated(_)
+                    | AppReply::Standing(_)
+                    | AppReply::LetIn(_),
                 )
                 | Err(_) => Err(Refusal::NoLeader),
             }

@@ -163,6 +163,8 @@ fn fill(backup: &Path, place: &Place, directory: &Path) -> Result<ManifestV1, Ba
     let vote = Vote::new(position.term, place.identity.node);
     log::found(&layout, &place.identity, LogId::from(position), &vote)?;
     place.identity.write_file(&layout)?;
+    let path = layout.to_be_founded();
+    layout::replace_file(&path, &[]).map_err(|source| BackupError::Io { path, source })?;
     Ok(manifest)
 }
 

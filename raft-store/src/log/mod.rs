@@ -120,6 +120,12 @@ impl LogStore {
         self.shared.last_stamp.clone()
     }
 
+    /// Was anything ever written for openraft?
+    pub(crate) fn has_data(&self) -> bool {
+        let tail = self.shared.tail();
+        tail.last().is_some() || tail.vote.is_some()
+    }
+
     /// Where the log begins: the last entry that was purged.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.shared.tail().purged()

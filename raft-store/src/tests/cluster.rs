@@ -87,7 +87,7 @@ async fn answers_follow_the_events_they_caused_and_survive_a_restart() {
     let mut hash = [0; 32];
     for start in 0..2 {
         let Node { opened, mut events } = Node::open(directory.path());
-        let Opened { log, state, applied, inbox, fatal, closed } = opened;
+        let Opened { log, state, applied, inbox, fatal, closed, .. } = opened;
         let raft = Raft::new(1, Arc::clone(&config), Alone, log.clone(), state).await.unwrap();
         if start == 0 {
             raft.initialize(BTreeMap::from([(1, PeerNode::default())])).await.unwrap();

@@ -60,7 +60,7 @@ impl Node {
 
     /// As a process that ends in good order.
     async fn close(self) {
-        let Opened { log, state, applied, inbox, fatal, closed } = self.opened;
+        let Opened { log, state, applied, inbox, fatal, closed, .. } = self.opened;
         drop((log, state, applied, inbox, fatal));
         closed.wait().await;
     }

@@ -17,6 +17,7 @@ mod leader_loss;
 mod lifecycle;
 mod limits;
 mod listing;
+mod lost_data;
 mod membership;
 mod operators;
 mod outages;

@@ -91,7 +91,7 @@ fn of_node(data_dir: &Path, output: impl Write) -> Result<(), ExportError> {
                 ExportError::Open(error)
             }
         })?;
-        let Opened { log, state, applied, inbox, fatal, closed } = opened;
+        let Opened { log, state, applied, inbox, fatal, closed, .. } = opened;
         let written = form::write_applied(&applied, output);
         drop((log, state, applied, inbox, fatal));
         closed.wait().await;
