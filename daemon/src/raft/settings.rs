@@ -11,12 +11,12 @@ const SNAPSHOT_TIMEOUT_MS: u64 = 120_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RaftSettings {
-    /// How often the leader says that it is there. Default 100 ms.
+    /// How often the leader says that it is there. Default 40 ms.
     pub(crate) heartbeat_interval_ms: u64,
     /// A follower that hears nothing for `election_timeout_max_ms` and a random time between
-    /// these two campaigns. Default 300 ms; at least three heartbeats.
+    /// these two campaigns. Default 120 ms; at least three heartbeats.
     pub(crate) election_timeout_min_ms: u64,
-    /// Default 600 ms.
+    /// Default 200 ms.
     pub(crate) election_timeout_max_ms: u64,
     /// A snapshot is taken after this many log entries. Default 5000.
     pub(crate) snapshot_after_entries: u64,
@@ -31,9 +31,9 @@ pub(crate) struct RaftSettings {
 impl Default for RaftSettings {
     fn default() -> Self {
         Self {
-            heartbeat_interval_ms: 100,
-            election_timeout_min_ms: 300,
-            election_timeout_max_ms: 600,
+            heartbeat_interval_ms: 40,
+            election_timeout_min_ms: 120,
+            election_timeout_max_ms: 200,
             snapshot_after_entries: 5_000,
             snapshot_after_commands: 50_000,
             log_entries_kept: 1_000,
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn defaults_are_accepted_and_hasty_elections_are_not() {
         assert!(RaftSettings::default().to_engine("test").is_ok());
-        let hasty = RaftSettings { election_timeout_min_ms: 299, ..RaftSettings::default() };
+        let hasty = RaftSettings { election_timeout_min_ms: 119, ..RaftSettings::default() };
         let error = hasty.to_engine("test").err().map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("three heartbeats")));
     }

@@ -29,7 +29,7 @@ use synckairos_raft_store::{Applied, LogStore, raft_types::PeerNode};
 use tokio::{
     sync::oneshot,
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -54,8 +54,8 @@ use settings::SessionSettings;
 use touch::Touch;
 
 /// How often a request looks again whether there is a leader, should a change go unnoticed.
-const LEADER_RECHECK: Duration = Duration::from_millis(50);
-/// How long a node that does not lead any more may take to answer what it was asked before.
+const LEADER_RECHECK: Duration = Duration::from_millis(20);
+/// How long a node may take to answer that does not lead any more.
 const LAST_WORD: Duration = Duration::from_millis(250);
 /// How long a request waits for a leader whose disk has room.
 const GIVES_WAY_WITHIN: Duration = Duration::from_secs(1);
@@ -355,7 +355,14 @@ impl Sessions {
         request: AppRequest,
         deadline: Instant,
     ) -> Result<AppReply, Refusal> {
-        let left = deadline.saturating_duration_since(Instant::now());
+        // What is sent to a leader that has died is lost, and nobody can say so before its successor
+        // is there: it is better kept until then.
+        let patience = Duration::from_millis(self.shared.raft.config().election_timeout_min);
+        if patience < self.shared.clock.silence() {
+            return Err(Refusal::NoLeader);
+        }
+        let asked = Instant::now();
+        let left = deadline.saturating_duration_since(asked);
         let call = self.shared.peers.call(node, address, request, left);
         tokio::pin!(call);
         let reply = tokio::select! {
@@ -363,7 +370,8 @@ impl Sessions {
             // A dead leader does not answer, and its successor does not know of the request; one
             // that handed over still does.
             () = self.leader_moved(node) => {
-                timeout(LAST_WORD, call).await.map_err(|_| Refusal::LeadershipLost)?
+                let last_word = timeout_at(asked + LAST_WORD, call).await;
+                last_word.map_err(|_| Refusal::LeadershipLost)?
             }
         };
         reply.map_err(|error| match error {

@@ -111,7 +111,7 @@ async fn configurations_that_cannot_work() {
         (|config| set(config, "cluster.id", Value::from("mine")), &["cluster.id", "mine", "UUID"]),
         (|config| set(config, "node.id", Value::from("one")), &["node.id"]),
         (
-            |config| set(config, "raft.election_timeout_min_ms", Value::from(150)),
+            |config| set(config, "raft.election_timeout_min_ms", Value::from(100)),
             &["raft.election_timeout_min_ms", "heartbeat"],
         ),
     ];
