@@ -90,6 +90,7 @@ struct Node {
     /// Cancelled last: peers are still answered while clients are not.
     ended: CancellationToken,
     tasks: JoinSet<()>,
+    peer_port: tokio::task::JoinHandle<()>,
     http: tokio::task::JoinHandle<()>,
     fatal: channel::Receiver<Option<String>>,
     unfit: channel::Receiver<Option<Unfit>>,
@@ -142,7 +143,7 @@ impl Node {
             stopping: stopping.clone(),
         };
         let Watched { survey, service, unfit } = parts.watch(&config, inbox, &mut tasks)?;
-        tasks.spawn(listener::run(endpoint.clone(), service, ended.clone()));
+        let peer_port = tokio::spawn(listener::run(endpoint.clone(), service, ended.clone()));
         tasks.spawn(sampler::run(metrics.clone(), sessions.clone(), clock.clone(), log));
         let state = AppState {
             sessions: sessions.clone(),
@@ -164,6 +165,7 @@ impl Node {
             stopping,
             ended,
             tasks,
+            peer_port,
             http,
             fatal,
             unfit,

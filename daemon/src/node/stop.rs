@@ -37,6 +37,7 @@ impl Node {
     /// Ends without a word to anybody: what it would say may not be true.
     pub(super) async fn abandon(mut self, store: Option<Closed>) {
         self.http.abort();
+        self.peer_port.abort();
         self.stopping.cancel();
         self.ended.cancel();
         self.tasks.abort_all();
@@ -58,13 +59,18 @@ impl Node {
             warn!("some commands found no majority; their callers were told so");
         }
         self.ended.cancel();
+        if let Err(error) = (&mut self.peer_port).await {
+            warn!(%error, "the peer port ended badly");
+        }
+        // Whoever still asks the engine goes before it, and is told nothing of an engine that
+        // broke a promise.
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
         if let Err(error) = self.raft.shutdown().await {
             warn!(%error, "the Raft engine ended badly");
         }
         self.peers.close();
         self.endpoint.close(FAREWELL).await;
-        self.tasks.abort_all();
-        while self.tasks.join_next().await.is_some() {}
     }
 }
 

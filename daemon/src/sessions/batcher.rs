@@ -236,8 +236,9 @@ impl Batcher {
     }
 }
 
-/// Proposes batch after batch, one under way at a time, until closed and empty.
-pub(super) async fn run(batcher: Batcher, raft: Raft) {
+/// Proposes batch after batch, one under way at a time, until closed and empty, or until `stopping`
+/// is cancelled.
+pub(super) async fn run(batcher: Batcher, raft: Raft, stopping: CancellationToken) {
     loop {
         let (batch, replies) = batcher.take();
         if batch.commands.is_empty() {
@@ -254,7 +255,13 @@ pub(super) async fn run(batcher: Batcher, raft: Raft) {
             continue;
         }
         let began = Instant::now();
-        match raft.client_write(batch).await {
+        let written = tokio::select! {
+            biased;
+            written = raft.client_write(batch) => written,
+            // The engine ends next, and would say that it broke a promise.
+            () = stopping.cancelled() => return refuse(replies, &Refusal::LeadershipLost),
+        };
+        match written {
             Ok(response) => {
                 batcher.shared.metrics.observe_commit(began.elapsed());
                 answer_all(response.data, replies);

@@ -137,7 +137,8 @@ impl Sessions {
             stopping: parts.stopping,
         });
         let sessions = Self { shared: Arc::clone(&shared) };
-        tasks.spawn(batcher::run(shared.batcher.clone(), shared.raft.clone()));
+        let (batcher, raft) = (shared.batcher.clone(), shared.raft.clone());
+        tasks.spawn(batcher::run(batcher, raft, shared.stopping.clone()));
         tasks.spawn(leadership::run(sessions.clone(), parts.log));
         tasks.spawn(ticks::run(sessions.clone()));
         tasks.spawn(reads::run(sessions.clone()));

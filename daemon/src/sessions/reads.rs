@@ -69,11 +69,19 @@ pub(super) async fn run(sessions: Sessions) {
                 let _ = waiting.reply.send(result.clone());
             }
         }
-        if result == Err(Refusal::NoLeader) && sessions.await_leader(now + ROUND_MAX).await.is_err()
+        if result == Err(Refusal::NoLeader)
+            && is_over(&sessions.await_leader(Instant::now() + ROUND_MAX).await)
         {
             return;
         }
     }
+}
+
+/// After a wait for a leader: are reads confirmed no more? Not where it took so long that no time was
+/// left to wait, as on a busy machine: who stopped then would answer no read for as long as the node
+/// runs.
+const fn is_over(waited: &Result<(), Refusal>) -> bool {
+    matches!(waited, Err(Refusal::NodeRemoved | Refusal::ShuttingDown))
 }
 
 async fn confirm_once(sessions: &Sessions) -> Result<ReadIndex, Refusal> {
@@ -108,4 +116,19 @@ pub(super) async fn read_index(raft: &Raft, clock: &ClusterClock) -> Result<Read
         .map_err(|_| Refusal::NoLeader)?;
     let now = clock.leading().ok_or(Refusal::NoLeader)?;
     Ok(ReadIndex { index: linearizer.read_log_id().index(), now })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_node_that_ends_confirms_no_more_reads() {
+        for waited in [Ok(()), Err(Refusal::NoLeader), Err(Refusal::TimedOut)] {
+            assert!(!is_over(&waited), "{waited:?}");
+        }
+        for waited in [Err(Refusal::NodeRemoved), Err(Refusal::ShuttingDown)] {
+            assert!(is_over(&waited), "{waited:?}");
+        }
+    }
 }
