@@ -14,13 +14,13 @@ pub mod idempotency;
 pub mod linear;
 pub mod lists;
 pub mod logs;
-mod quantile;
+pub(crate) mod quantile;
 pub mod replay;
 pub(crate) mod state;
 pub mod stats;
 pub mod stream;
 pub mod verdict;
-mod window;
+pub(crate) mod window;
 
 use verdict::Verdict;
 

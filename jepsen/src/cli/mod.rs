@@ -1,7 +1,9 @@
 //! The command line. Names and exit codes are Jepsen's.
 
 mod analyze;
+mod bench_follower;
 mod bench_linear;
+mod bench_takeover;
 mod export;
 mod ledger;
 mod options;
@@ -49,6 +51,10 @@ enum Command {
     Export(export::Export),
     /// Measure the checker of linearizability on generated histories
     BenchLinear(bench_linear::BenchLinear),
+    /// Measure how long nobody leads when the leader is killed, stands still, or hands over
+    BenchTakeover(bench_takeover::BenchTakeover),
+    /// Measure what one slow follower costs the others
+    BenchFollower(bench_follower::BenchFollower),
     /// Show stored tests in a browser
     Serve(serve::Serve),
 }
@@ -92,6 +98,8 @@ fn enter(command: &Command) -> std::io::Result<()> {
         | Command::Analyze(_)
         | Command::Ledger(_)
         | Command::BenchLinear(_)
+        | Command::BenchTakeover(_)
+        | Command::BenchFollower(_)
         | Command::Export(_)
         | Command::Serve(_) => (false, false),
     };
@@ -122,6 +130,8 @@ pub fn main() -> ExitCode {
         Command::Ledger(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::BenchLinear(command) => command.run(),
+        Command::BenchTakeover(command) => command.run(),
+        Command::BenchFollower(command) => command.run(),
         Command::Serve(command) => command.run(),
     };
     match ended {

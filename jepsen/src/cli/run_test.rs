@@ -60,7 +60,7 @@ impl Test {
     }
 }
 
-/// Runs one test and judges it.
+/// Runs one test and judges it; what is left of it lies at [`latest`].
 pub(super) fn one(plan: &Plan, store: &Path) -> Result<Validity, CliError> {
     let began = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let named = store.join(&plan.name);
@@ -102,9 +102,13 @@ pub(super) fn one(plan: &Plan, store: &Path) -> Result<Validity, CliError> {
     }
 }
 
-/// `store/latest` names the last test.
+/// Where the last test in a store lies.
+pub(super) fn latest(store: &Path) -> PathBuf {
+    store.join("latest")
+}
+
 fn link(store: &Path, directory: &Path) -> Result<(), CliError> {
-    let latest = store.join("latest");
+    let latest = latest(store);
     let _ = fs::remove_file(&latest);
     std::os::unix::fs::symlink(directory, latest)?;
     Ok(())

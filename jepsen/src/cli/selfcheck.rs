@@ -53,7 +53,7 @@ impl Selfcheck {
         for case in &cases {
             let store = self.store.join("selfcheck").join(case.id);
             let _ = run_test::one(&plan(case, self.seed, &bin)?, &store)?;
-            let found = found(&store.join("latest"))?;
+            let found = found(&run_test::latest(&store))?;
             let right =
                 found.iter().filter(|found| case.expected.contains(&found.checker.as_str()));
             let after = right.clone().filter_map(|found| found.after_s).min();

@@ -46,10 +46,10 @@ pub async fn run(
             () = stop.cancelled() => break,
         }
         // The schedule leaves room; a fault that took long to begin or to end may still be there.
-        if alone || !planned.trouble.overlaps() {
+        if alone || !planned.overlaps() {
             while under_way.join_next().await.is_some() {}
         }
-        alone = !planned.trouble.overlaps();
+        alone = !planned.overlaps();
         let (cluster, records, stop) = (Arc::clone(&cluster), Arc::clone(&records), stop.clone());
         under_way.spawn(async move {
             let record = one(&cluster, planned, &stop).await;

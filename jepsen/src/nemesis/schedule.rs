@@ -94,6 +94,14 @@ impl Trouble {
     }
 }
 
+impl Planned {
+    /// As for its kind, but that a disk which only takes its time forgets nothing: such faults are
+    /// drawn with room around them, and need none where somebody plans otherwise.
+    pub fn overlaps(&self) -> bool {
+        self.trouble.overlaps() || self.form == disk::slow::THROTTLED
+    }
+}
+
 /// The faults of `length_ms`, one every `interval_ms` on average, each family in turn so that none
 /// is left out.
 pub fn draw(

@@ -7,7 +7,7 @@ mod full;
 mod lie;
 mod loss;
 mod recover;
-mod slow;
+pub(crate) mod slow;
 mod tracer;
 
 use std::sync::Arc;

@@ -23,12 +23,16 @@ use crate::{
 
 const HANGS: &str = "hangs";
 const SLOW_SYNC: &str = "slow-sync";
+/// A disk that others keep busy.
+pub(crate) const THROTTLED: &str = "throttled";
+const THROTTLED_MS: u64 = 100;
 const FOLLOWER: &[Target] = &[Target::Followers, Target::One];
 
 pub(super) const FORMS: &[Form] = &[
     Form { word: SLOW_SYNC, targets: FOLLOWER, for_ms: (1_500, 6_000) },
     Form { word: HANGS, targets: &[Target::One, Target::Leader], for_ms: (1_000, 5_000) },
     Form { word: SLOW_SYNC, targets: &[Target::Leader], for_ms: (1_500, 6_000) },
+    Form { word: THROTTLED, targets: &[Target::Followers], for_ms: (1_500, 6_000) },
 ];
 
 const COMMAND_WITHIN: Duration = Duration::from_secs(10);
@@ -61,7 +65,11 @@ pub(super) async fn begin(
         active.note(FROZEN, true);
         return Ok(());
     }
-    let delay_ms = ChaCha8Rng::seed_from_u64(planned.pick).random_range(20..=300_u64);
+    let delay_ms = if planned.form == THROTTLED {
+        THROTTLED_MS
+    } else {
+        ChaCha8Rng::seed_from_u64(planned.pick).random_range(20..=300_u64)
+    };
     let how = format!("delay_enter={}", delay_ms * 1_000);
     let spoil = tracer::Spoil { calls: tracer::SYNCS, how: &how, files: &[] };
     let tracer = tracer::attach(node, &spoil).await;

@@ -2,7 +2,7 @@
 //! sent.
 
 mod clients;
-mod packets;
+pub(crate) mod packets;
 mod sides;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

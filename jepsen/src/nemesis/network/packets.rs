@@ -17,6 +17,9 @@ const FOR_MS: (u64, u64) = (2_000, 20_000);
 /// and new connections do not.
 const MTU_BYTES: [usize; 3] = [1_200, 600, 250];
 const DELAY_MAX_MS: u32 = 500;
+/// A node on another continent.
+pub(crate) const FAR: &str = "far";
+const FAR_MS: u32 = 100;
 /// Routers keep packets about as long.
 const QUEUE_MS: (u32, u32) = (100, 1_000);
 
@@ -26,7 +29,7 @@ const fn form(word: &'static str, targets: &'static [Target]) -> Form {
     Form { word, targets, for_ms: FOR_MS }
 }
 
-pub(super) const FORMS: [Form; 9] = [
+pub(super) const FORMS: [Form; 10] = [
     form("loss", ANY),
     form("delay", ANY),
     form("chaos", &[Target::All]),
@@ -37,6 +40,7 @@ pub(super) const FORMS: [Form; 9] = [
     // Large packets are rare: some link has one.
     form("mtu", &[Target::All]),
     form("migrate", ANY),
+    form(FAR, &[Target::Followers]),
 ];
 
 /// `None` where no form is called so.
@@ -46,9 +50,13 @@ pub(super) fn decide(
     random: &mut ChaCha8Rng,
 ) -> Option<(Fault, Vec<String>)> {
     let impairments = impairments(&planned.form, random)?;
+    // One that is far away, and the others are near each other.
+    let chosen = if planned.form == FAR { chosen.get(..1)? } else { chosen };
     let out = out_of(chosen, all);
     let links = if out.is_empty() {
         between(all, all)
+    } else if planned.form == FAR {
+        both_ways(&out)
     } else {
         // As often as not, only one way suffers.
         match random.random_range(0..4) {
@@ -64,6 +72,7 @@ pub(super) fn decide(
 fn impairments(form: &str, random: &mut ChaCha8Rng) -> Option<Vec<Impairment>> {
     Some(match form {
         "loss" => vec![Impairment::Loss { percent: random.random_range(1..=50) }],
+        FAR => vec![Impairment::Delay { mean_ms: FAR_MS, jitter_ms: 0 }],
         "delay" => vec![delay(DELAY_MAX_MS, random)],
         "reorder" => vec![reorder(random)],
         "duplicate" => vec![Impairment::Duplicate { percent: random.random_range(5..=50) }],
