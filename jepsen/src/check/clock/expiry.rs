@@ -136,10 +136,18 @@ impl Works {
     }
 }
 
+/// When a session was asked for, and when that was granted.
+#[derive(Clone, Copy)]
+struct Asked {
+    at_ns: u64,
+    granted_ns: Option<u64>,
+}
+
 /// Who asked for which session when, and when their connections ended.
 struct Listening<'a> {
-    /// By subscriber and session, when it was asked for.
-    asked: BTreeMap<(&'a str, &'a str), Vec<u64>>,
+    /// By subscriber and session, when it was asked for, and when that was granted: a node on which
+    /// hundreds are asked for at once takes its time.
+    asked: BTreeMap<(&'a str, &'a str), Vec<Asked>>,
     /// By subscriber, when its last connection ended; `None` where it did not.
     left: BTreeMap<&'a str, Option<u64>>,
     /// Sessions of each subscriber's last connection.
@@ -162,8 +170,16 @@ impl<'a> Listening<'a> {
                 }
                 What::Subscribe => {
                     let Some(session) = frame.session.as_deref() else { continue };
-                    listening.asked.entry((name, session)).or_default().push(frame.time);
+                    let asked = listening.asked.entry((name, session)).or_default();
+                    asked.push(Asked { at_ns: frame.time, granted_ns: None });
                     listening.last.entry(name).or_default().push(session);
+                }
+                What::Message if frame.value["type"] == "SUBSCRIBED" => {
+                    let session = frame.value["sessionId"].as_str().unwrap_or_default();
+                    let asked = listening.asked.get_mut(&(name, session));
+                    if let Some(asked) = asked.and_then(|asked| asked.last_mut()) {
+                        asked.granted_ns.get_or_insert(frame.time);
+                    }
                 }
                 What::Message => {}
             }
@@ -175,8 +191,9 @@ impl<'a> Listening<'a> {
     fn all_along(&self, update: &Update, due_ns: u64) -> bool {
         let key = (update.subscriber.as_str(), update.session.as_str());
         let asked = self.asked.get(&key).map_or(&[][..], Vec::as_slice);
-        let last = asked.partition_point(|at| *at <= update.seen_ns);
-        last.checked_sub(1).and_then(|last| asked.get(last)).is_some_and(|at| *at <= due_ns)
+        let last = asked.partition_point(|asked| asked.at_ns <= update.seen_ns);
+        let last = last.checked_sub(1).and_then(|last| asked.get(last));
+        last.and_then(|asked| asked.granted_ns).is_some_and(|granted_ns| granted_ns <= due_ns)
     }
 
     /// Until when the last of those listened who followed the session at the end.

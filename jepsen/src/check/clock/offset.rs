@@ -24,7 +24,11 @@ pub(super) struct Interval {
 
 impl Interval {
     pub(super) fn widened(self, by_ns: i64) -> Self {
-        Self { low: self.low.saturating_sub(by_ns), high: self.high.saturating_add(by_ns) }
+        self.stretched(by_ns, by_ns)
+    }
+
+    fn stretched(self, down_ns: i64, up_ns: i64) -> Self {
+        Self { low: self.low.saturating_sub(down_ns), high: self.high.saturating_add(up_ns) }
     }
 
     fn hull(self, other: Self) -> Self {
@@ -259,21 +263,27 @@ impl<'a> Pass<'a> {
 impl Shift {
     /// Where the offset can be after it, `passed_ns` after it was in `before`.
     fn forward(&self, before: Interval, passed_ns: i64, first: Interval) -> Interval {
-        let after = before.widened(self.by_ns);
+        let (ahead_ns, behind_ns) = self.by;
+        let after = before.stretched(behind_ns, ahead_ns);
         let Some(cold) = self.cold else { return after };
-        // The last stamp, however long ago that was; or the wall clock, where the first leader's
-        // time came from.
-        let low = after.low.saturating_sub(passed_ns);
-        let wall = match cold.wall_ahead_ns {
-            Some(ahead_ns) => first.high.saturating_add(ahead_ns).saturating_add(WALLS_NS),
-            None => FAR_NS,
+        // The last stamp, however long ago that was, or the wall clock, where the first leader's
+        // time came from: whichever is later.
+        let stamp_low = after.low.saturating_sub(passed_ns);
+        let wall = match cold.wall_ns {
+            Some((least_ns, most_ns)) => Interval {
+                low: first.low.saturating_add(least_ns),
+                high: first.high.saturating_add(most_ns),
+            }
+            .stretched(WALLS_NS + behind_ns, WALLS_NS + ahead_ns),
+            None => Interval { low: -FAR_NS, high: FAR_NS },
         };
-        Interval { low, high: after.high.max(wall) }
+        Interval { low: stamp_low.max(wall.low).min(after.low), high: after.high.max(wall.high) }
     }
 
     /// Where it can have been before it.
     fn backward(&self, after: Interval, passed_ns: i64, _first: Interval) -> Interval {
-        let before = after.widened(self.by_ns);
+        let (ahead_ns, behind_ns) = self.by;
+        let before = after.stretched(ahead_ns, behind_ns);
         match self.cold {
             None => before,
             Some(_) => Interval { low: -FAR_NS, high: before.high.saturating_add(passed_ns) },

@@ -35,8 +35,9 @@ const LOOK_NS: u64 = SECOND;
 pub(super) struct Shift {
     pub(super) from_ns: i64,
     pub(super) to_ns: i64,
-    /// Either way.
-    pub(super) by_ns: i64,
+    /// How far ahead, and how far behind, it may be then: a leader's word that comes late tells its
+    /// successor too early a time, and never too late a one.
+    pub(super) by: (i64, i64),
     /// The new leader may have been told no time since its start: then it goes on from the last
     /// stamp or from its wall clock, whichever is later.
     pub(super) cold: Option<Cold>,
@@ -44,8 +45,9 @@ pub(super) struct Shift {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cold {
-    /// How far its wall clock may be ahead of true; `None` where nobody knows.
-    pub(super) wall_ahead_ns: Option<i64>,
+    /// How far its wall clock may be from true, at least and at most: behind, which is negative,
+    /// and ahead. `None` where nobody knows.
+    pub(super) wall_ns: Option<(i64, i64)>,
 }
 
 pub(super) struct Shifts<'a> {
@@ -107,8 +109,8 @@ impl<'a> Shifts<'a> {
         Shift {
             from_ns: signed(change.from_ns),
             to_ns: signed(change.to_ns),
-            by_ns: (once + apart) * times,
-            cold: is_cold.then(|| Cold { wall_ahead_ns: wall_ahead_ns(run, change.to_ns) }),
+            by: ((CHANGE_NS + apart) * times, (once + apart) * times),
+            cold: is_cold.then(|| Cold { wall_ns: wall_ns(run, span) }),
         }
     }
 
@@ -207,15 +209,16 @@ fn processes_began<'a>(run: &Run, samples: &[&'a Sample], by_ns: u64) -> BTreeMa
     began
 }
 
-/// How far ahead a wall clock may have been at a moment.
-fn wall_ahead_ns(run: &Run, at_ns: u64) -> Option<i64> {
-    let mut ahead_ns = 0;
+/// How far wall clocks may have been from true in a span, at least and at most.
+fn wall_ns(run: &Run, span: (u64, u64)) -> Option<(i64, i64)> {
+    let (mut behind_ns, mut ahead_ns) = (0, 0);
     for fault in window::installed(run) {
         let sets = window::is_of_clocks(fault.planned.trouble);
-        if sets && window::touches(fault, (at_ns.saturating_sub(MARGIN_NS), at_ns), MARGIN_NS) {
+        if sets && window::touches(fault, span, MARGIN_NS) {
             let offset = fault.evidence.get("wall_offset_ms").and_then(Value::as_i64)?;
+            behind_ns = behind_ns.min(offset.saturating_mul(MS));
             ahead_ns = ahead_ns.max(offset.saturating_mul(MS));
         }
     }
-    Some(ahead_ns)
+    Some((behind_ns, ahead_ns))
 }

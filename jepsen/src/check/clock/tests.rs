@@ -175,7 +175,7 @@ fn clocks_do_not_run_out_early() {
 
 #[test]
 fn clocks_that_do_not_run_out_are_found() {
-    let run = |expires: bool| {
+    let run = |expires: bool, granted_later: bool| {
         let mut example = Example::started();
         example.create("t", 300);
         example.write(F::Start, "t", 400);
@@ -186,10 +186,19 @@ fn clocks_that_do_not_run_out_are_found() {
             example.expire("s", 15_000);
         }
         example.end(80_100);
-        check(&example.run())
+        let mut run = example.run();
+        for frame in run.frames.iter_mut().filter(|_| granted_later) {
+            if frame.value["type"] == "SUBSCRIBED" && frame.value["sessionId"] == "s" {
+                frame.time = 79_000 * 1_000_000;
+            }
+        }
+        run.frames.sort_by_key(|frame| frame.time);
+        check(&run)
     };
-    says(&run(true), "a clock had not run out after the cluster had worked");
-    says(&run(false), "and nobody was told of it");
+    says(&run(true, false), "a clock had not run out after the cluster had worked");
+    says(&run(false, false), "and nobody was told of it");
+    // Whoever waits for a subscription is told late of what came before it.
+    accepted(&run(true, true));
 }
 
 #[test]
@@ -238,6 +247,13 @@ fn leader_changes_move_time_by_little() {
     accepted(&elected(-400, |example| {
         example.fault(Trouble::Packet, &["n1"], (500, 2_000));
     }));
+    // Later, not sooner.
+    says(
+        &elected(400, |example| {
+            example.fault(Trouble::Packet, &["n1"], (500, 2_000));
+        }),
+        "ahead of anything",
+    );
     // A wall clock that jumps is no reason.
     says(
         &elected(5_000, |example| {
@@ -252,31 +268,39 @@ fn who_has_heard_nothing_may_go_on_from_the_log_or_the_wall() {
     let killed = |example: &mut Example| {
         example.exit("n2", 1_050, "kill");
     };
-    // 500 ms passed without anybody who leads.
-    accepted(&elected(-480, killed));
+    // 500 ms passed without anybody who leads, but the wall clock went on.
+    says(&elected(-480, killed), "behind anything");
+    accepted(&elected(-120, killed));
     says(&elected(2_000, killed), "ahead of anything");
     // Unless its wall clock was wrong.
-    accepted(&elected(2_000, |example| {
-        killed(example);
-        example.fault(Trouble::Clock, &["n2"], (500, 2_000));
-    }));
-    let known = |offset_ms: i64| {
-        elected(2_000, |example| {
+    let wrong_wall = |moved_ms| {
+        elected(moved_ms, |example| {
+            killed(example);
+            example.fault(Trouble::Clock, &["n2"], (500, 2_000));
+        })
+    };
+    accepted(&wrong_wall(-480));
+    accepted(&wrong_wall(2_000));
+    let known = |moved_ms, offset_ms: i64| {
+        elected(moved_ms, |example| {
             killed(example);
             let fault = example.fault(Trouble::Clock, &["n2"], (500, 2_000));
             fault.evidence = json!({"wall_offset_ms": offset_ms});
         })
     };
-    accepted(&known(2_500));
-    says(&known(1_000), "ahead of anything");
+    accepted(&known(2_000, 2_500));
+    says(&known(2_000, 1_000), "ahead of anything");
+    accepted(&known(-480, -2_500));
+    says(&known(-480, -200), "behind anything");
+    says(&known(-480, 200), "behind anything");
     // Another one's end is none of its business, that of all is.
     says(
-        &elected(-480, |example| {
+        &elected(-120, |example| {
             example.exit("n3", 1_050, "kill");
         }),
         "behind anything",
     );
-    accepted(&elected(-480, |example| {
+    accepted(&elected(-120, |example| {
         example.fault(Trouble::Kill, &["n1"], (1_010, 1_050)).planned.target = Target::All;
     }));
 }
