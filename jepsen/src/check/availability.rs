@@ -32,10 +32,6 @@ pub struct Takeover {
     /// itself, from the last write before it to the first after it, and not the time since the
     /// fault began.
     pub ms: u64,
-    /// From the beginning of the fault to the first acknowledgement of a write that was asked for
-    /// after it; `None` where there was none. A leader that knows that it is to go acknowledges
-    /// writes until then, and this says nothing.
-    pub next_ms: Option<u64>,
 }
 
 pub fn check(run: &Run) -> Verdict {
@@ -93,8 +89,7 @@ pub fn takeovers(run: &Run) -> Vec<Takeover> {
         };
         let span = (fault.began_ns, fault.ended_ns.saturating_add(AFTER_NS));
         let gap_ns = writes.gap_within(span).filter(|_| fault.hit_leader)?;
-        let next_ms = writes.next_after(fault.began_ns).map(to_ms);
-        Some(Takeover { trouble, planned, ms: to_ms(gap_ns), next_ms })
+        Some(Takeover { trouble, planned, ms: to_ms(gap_ns) })
     };
     window::installed(run).filter_map(takeover).collect()
 }
@@ -234,8 +229,8 @@ mod tests {
         assert_eq!(kill["heal_to_next_write_ms"], 204);
         let told = takeovers(&good().run());
         let expected = [
-            Takeover { trouble: Trouble::Kill, planned: false, ms: 520, next_ms: Some(604) },
-            Takeover { trouble: Trouble::Transfer, planned: true, ms: 20, next_ms: Some(4) },
+            Takeover { trouble: Trouble::Kill, planned: false, ms: 520 },
+            Takeover { trouble: Trouble::Transfer, planned: true, ms: 20 },
         ];
         assert_eq!(told, expected);
         assert_eq!(verdict.facts["unplanned_takeovers_ms"]["count"], 1);

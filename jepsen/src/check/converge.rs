@@ -120,6 +120,9 @@ fn went_on(run: &Run, session: &str, a: &Value, b: &Value) -> bool {
         return false;
     }
     let (early, late) = if at_a < at_b { (a, b) } else { (b, a) };
+    if early["on_outage"] == "freeze" && only_credited(early, late) {
+        return true;
+    }
     let (from, to) = (at_a.min(at_b), at_a.max(at_b));
     // It fell due, and what came then came not before.
     let due = number(early, "deadline_ms");
@@ -130,6 +133,22 @@ fn went_on(run: &Run, session: &str, a: &Value, b: &Value) -> bool {
         same_life && from < update.version && update.version <= to
     });
     happened && between.into_iter().all(|update| word(&update.cause, "reason") != "command")
+}
+
+/// Is the later state the earlier one, with nothing but a span without a leader given back?
+fn only_credited(early: &Value, late: &Value) -> bool {
+    let rest = |state: &Value| {
+        let mut rest = state.clone();
+        if let Some(fields) = rest.as_object_mut() {
+            for moved in ["version", "updated_at", "cycle_started_at", "deadline_ms"] {
+                fields.remove(moved);
+            }
+        }
+        rest
+    };
+    let later =
+        |field| stamp_ms(early, field).zip(stamp_ms(late, field)).is_some_and(|(a, b)| a < b);
+    rest(early) == rest(late) && later("updated_at") && later("cycle_started_at")
 }
 
 #[cfg(test)]
@@ -162,6 +181,31 @@ mod tests {
         let verdict = check(&good());
         assert_eq!(verdict.valid, Validity::Valid, "{:?}", verdict.anomalies);
         assert_eq!(verdict.facts["sessions"], 2);
+    }
+
+    #[test]
+    fn an_outage_may_be_given_back_between_two_looks() {
+        let looks = |frozen: bool, change: fn(&mut Value)| {
+            let mut example = Example::started();
+            let mut before = example.state("s");
+            example.credit("s", (2_000, 3_000));
+            example.end(4_000);
+            let mut run = example.run();
+            change(&mut before);
+            for node in &mut run.ending.nodes {
+                node.export = None;
+                let state = node.sessions.get_mut("s").unwrap();
+                if frozen {
+                    state["on_outage"] = json!("freeze");
+                    before["on_outage"] = json!("freeze");
+                }
+            }
+            run.ending.nodes[0].sessions.insert(String::from("s"), before);
+            check(&run).anomalies.len()
+        };
+        assert_eq!(looks(true, |_| {}), 0);
+        assert_ne!(looks(false, |_| {}), 0, "nothing is given back to others");
+        assert_ne!(looks(true, |state| state["elapsed_ms"] = json!(7)), 0);
     }
 
     #[test]
