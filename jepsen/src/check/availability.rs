@@ -26,7 +26,8 @@ pub struct Takeover {
     pub trouble: Trouble,
     /// Did the leader know that it was to go?
     pub planned: bool,
-    /// The longest time without an acknowledged write that began while the fault was there.
+    /// The longest time without an acknowledged write while the fault was there or soon after, and
+    /// before the next such fault.
     ///
     /// A fault takes a moment to take hold, and writes go on until then: so this is the pause
     /// itself, from the last write before it to the first after it, and not the time since the
@@ -64,34 +65,43 @@ pub fn check(run: &Run) -> Verdict {
 /// What each fault that hit the leader cost.
 pub fn takeovers(run: &Run) -> Vec<Takeover> {
     let writes = Writes::of(run);
-    let takeover = |fault: &FaultRecord| {
-        let trouble = fault.planned.trouble;
-        let planned = match trouble {
-            Trouble::Transfer | Trouble::Stop => true,
-            Trouble::Kill | Trouble::Pause | Trouble::Power => false,
-            Trouble::Partition
-            | Trouble::Packet
-            | Trouble::ClientPartition
-            | Trouble::Clock
-            | Trouble::Drift
-            | Trouble::LyingDisk
-            | Trouble::DiskError
-            | Trouble::DiskFull
-            | Trouble::SlowDisk
-            | Trouble::Corrupt
-            | Trouble::DataLoss
-            | Trouble::Membership
-            | Trouble::Snapshot
-            | Trouble::RollingRestart
-            | Trouble::Upgrade
-            | Trouble::Flood
-            | Trouble::Squeeze => return None,
-        };
-        let span = (fault.began_ns, fault.ended_ns.saturating_add(AFTER_NS));
-        let gap_ns = writes.gap_within(span).filter(|_| fault.hit_leader)?;
+    let hits = |fault: &&FaultRecord| fault.hit_leader && is_planned(fault).is_some();
+    let mut faults: Vec<&FaultRecord> = window::installed(run).filter(hits).collect();
+    faults.sort_by_key(|fault| fault.began_ns);
+    // A pause has one cause: what began after the next fault did is not counted for this one, too.
+    let next_ns = faults.iter().skip(1).map(|next| next.began_ns).chain([u64::MAX]);
+    let takeover = |(fault, next_ns): (&&FaultRecord, u64)| {
+        let to_ns = fault.ended_ns.saturating_add(AFTER_NS);
+        let gap_ns = writes.gap_between((fault.began_ns, to_ns), next_ns)?;
+        let (trouble, planned) = (fault.planned.trouble, is_planned(fault)?);
         Some(Takeover { trouble, planned, ms: to_ms(gap_ns) })
     };
-    window::installed(run).filter_map(takeover).collect()
+    faults.iter().zip(next_ns).filter_map(takeover).collect()
+}
+
+/// Does a leader know that it is to go? `None` where the fault is not meant to make it go.
+const fn is_planned(fault: &FaultRecord) -> Option<bool> {
+    match fault.planned.trouble {
+        Trouble::Transfer | Trouble::Stop => Some(true),
+        Trouble::Kill | Trouble::Pause | Trouble::Power => Some(false),
+        Trouble::Partition
+        | Trouble::Packet
+        | Trouble::ClientPartition
+        | Trouble::Clock
+        | Trouble::Drift
+        | Trouble::LyingDisk
+        | Trouble::DiskError
+        | Trouble::DiskFull
+        | Trouble::SlowDisk
+        | Trouble::Corrupt
+        | Trouble::DataLoss
+        | Trouble::Membership
+        | Trouble::Snapshot
+        | Trouble::RollingRestart
+        | Trouble::Upgrade
+        | Trouble::Flood
+        | Trouble::Squeeze => None,
+    }
 }
 
 /// When writes were acknowledged, in order.
@@ -118,11 +128,18 @@ impl Writes {
     }
 
     /// The longest gap that overlaps with the span; `None` where no write followed it.
-    fn gap_within(&self, (from_ns, to_ns): (u64, u64)) -> Option<u64> {
+    fn gap_within(&self, span: (u64, u64)) -> Option<u64> {
+        self.gap_between(span, u64::MAX)
+    }
+
+    /// The same, without gaps that are still there at `next_ns`, unless they were there from the
+    /// beginning.
+    fn gap_between(&self, (from_ns, to_ns): (u64, u64), next_ns: u64) -> Option<u64> {
         let first = self.returned_ns.partition_point(|at| *at < from_ns).saturating_sub(1);
         let from = self.returned_ns.get(first..)?;
         let gaps = from.windows(2).take_while(|pair| pair[0] < to_ns);
-        gaps.map(|pair| pair[1] - pair[0]).max()
+        let own = gaps.filter(|pair| pair[1] <= next_ns || pair[0] <= from_ns);
+        own.map(|pair| pair[1] - pair[0]).max()
     }
 
     /// How long after a moment the first write was acknowledged that was asked for after it.
@@ -234,6 +251,21 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(verdict.facts["unplanned_takeovers_ms"]["count"], 1);
+    }
+
+    #[test]
+    fn a_pause_is_counted_once_and_for_its_own_fault() {
+        let mut example = Example::started();
+        for at in (300..1_000).chain(1_200..2_000).chain(2_600..5_000).step_by(20) {
+            example.write(F::Switch, "s", at);
+        }
+        // The second one begins when the first has ended, but not two seconds ago, and as it is
+        // with faults: a moment after the last write that was acknowledged.
+        example.fault(Trouble::Kill, &["n1"], (990, 1_500));
+        example.fault(Trouble::Kill, &["n1"], (1_990, 2_700));
+        example.end(4_000);
+        let ms: Vec<u64> = takeovers(&example.run()).iter().map(|takeover| takeover.ms).collect();
+        assert_eq!(ms, [220, 620]);
     }
 
     /// What if these did not succeed?

@@ -23,8 +23,10 @@ const EVERY_MS: u64 = 30_000;
 const MARGIN_NS: u64 = 2_000_000_000;
 /// So long before a round nothing is left of the one before.
 const HEALTHY_NS: u64 = 13_000_000_000;
-const RATE: f64 = 100.0;
-const CLIENTS: u32 = 60;
+/// Two in three are writes.
+const RATE: f64 = 200.0;
+/// So many that they ask the other nodes hardly less often while some wait for the slow one.
+const CLIENTS: u32 = 240;
 
 #[derive(Args)]
 pub(super) struct BenchFollower {
@@ -62,6 +64,8 @@ impl BenchFollower {
             ]);
         }
         print::line(&table.to_string())?;
+        let both = serde_json::json!({"healthy_us": healthy, "slow_us": slow});
+        print::line(&both.to_string())?;
         if let (Some(healthy), Some(slow)) = (healthy["p99"].as_f64(), slow["p99"].as_f64()) {
             print::line(&format!("p99 slow / healthy: {:.2}", slow / healthy))?;
         }
@@ -88,7 +92,8 @@ impl BenchFollower {
         });
         Plan {
             name: String::from("slow-follower"),
-            workload: Workload::Register,
+            // Enough sessions that writes do not refuse each other, and nobody who only reads.
+            workload: Workload::Stream,
             nemesis: vec![Trouble::Packet, Trouble::SlowDisk],
             seed: self.seed,
             nodes: 3,
