@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 
-use super::{CliError, Ended, print, program, run_test};
+use super::{CliError, Ended, options::Bench, print, program, run_test};
 use crate::{
     check::{quantile::Quantiles, window},
     nemesis::{Planned, Target, Trouble, disk::slow::THROTTLED, network::packets::FAR},
@@ -33,21 +33,15 @@ pub(super) struct BenchFollower {
     /// How often the follower is slow, fifteen seconds each time
     #[arg(long, value_name = "N", default_value_t = 8)]
     rounds: u64,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// The program under test [default: this workspace's]
-    #[arg(long, value_name = "PATH")]
-    bin: Option<PathBuf>,
-    /// Where histories are kept
-    #[arg(long, value_name = "DIR", default_value = "store")]
-    store: PathBuf,
+    #[command(flatten)]
+    bench: Bench,
 }
 
 impl BenchFollower {
     pub(super) fn run(self) -> Result<Ended, CliError> {
-        let plan = self.plan(program::find(self.bin.clone())?);
-        let judged = run_test::one(&plan, &self.store)?;
-        let run = Run::load(&run_test::latest(&self.store))?;
+        let plan = self.plan(program::find(self.bench.bin.clone())?);
+        let judged = run_test::one(&plan, &self.bench.store)?;
+        let run = Run::load(&run_test::latest(&self.bench.store))?;
         let [healthy, slow] = latencies_us(&run).map(Quantiles::of);
         let (healthy, slow) = (healthy.to_value(), slow.to_value());
         let mut table = Table::new();
@@ -85,7 +79,7 @@ impl BenchFollower {
             form: form.to_owned(),
             target: Target::Followers,
             // The same one for both.
-            pick: self.seed + round,
+            pick: self.bench.seed + round,
         };
         let rounds = (0..self.rounds).flat_map(|round| {
             [fault(round, Trouble::Packet, FAR), fault(round, Trouble::SlowDisk, THROTTLED)]
@@ -95,7 +89,7 @@ impl BenchFollower {
             // Enough sessions that writes do not refuse each other, and nobody who only reads.
             workload: Workload::Stream,
             nemesis: vec![Trouble::Packet, Trouble::SlowDisk],
-            seed: self.seed,
+            seed: self.bench.seed,
             nodes: 3,
             concurrency: CLIENTS,
             rate: RATE,
@@ -185,7 +179,8 @@ mod tests {
     #[test]
     fn both_faults_are_aimed_at_one_node_and_rounds_do_not_overlap() {
         let store = PathBuf::from("store");
-        let plan = BenchFollower { rounds: 3, seed: 5, bin: None, store }.plan(PathBuf::new());
+        let bench = Bench { seed: 5, bin: None, store };
+        let plan = BenchFollower { rounds: 3, bench }.plan(PathBuf::new());
         for pair in plan.schedule.chunks(2) {
             assert_eq!((pair[0].pick, pair[0].at_ms), (pair[1].pick, pair[1].at_ms));
             assert_eq!(pair[0].id + 1, pair[1].id);

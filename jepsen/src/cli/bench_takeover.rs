@@ -7,7 +7,7 @@ use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{CliError, Ended, print, program, run_test};
+use super::{CliError, Ended, options::Bench, print, program, run_test};
 use crate::{
     check::{availability, quantile::Quantiles, verdict::Validity},
     nemesis::{Planned, Target, Trouble},
@@ -30,14 +30,8 @@ pub(super) struct BenchTakeover {
     /// How often for each way in which a leader goes
     #[arg(long, value_name = "N", default_value_t = 200)]
     count: u64,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// The program under test [default: this workspace's]
-    #[arg(long, value_name = "PATH")]
-    bin: Option<PathBuf>,
-    /// Where histories are kept
-    #[arg(long, value_name = "DIR", default_value = "store")]
-    store: PathBuf,
+    #[command(flatten)]
+    bench: Bench,
 }
 
 /// A way in which a leader goes.
@@ -71,15 +65,15 @@ const WAYS: [Way; 3] = [
 
 impl BenchTakeover {
     pub(super) fn run(self) -> Result<Ended, CliError> {
-        let bin = program::find(self.bin.clone())?;
+        let bin = program::find(self.bench.bin.clone())?;
         let mut table = Table::new();
         table.load_preset(ASCII_MARKDOWN);
         table.set_header(["the leader goes by", "count", "p50 ms", "p99 ms", "max ms"]);
         let (mut worst, mut all) = (Validity::Valid, serde_json::Map::new());
         for way in &WAYS {
-            let plan = way.plan(self.count, self.seed, bin.clone());
-            worst = worst.max(run_test::one(&plan, &self.store)?);
-            let run = Run::load(&run_test::latest(&self.store))?;
+            let plan = way.plan(self.count, self.bench.seed, bin.clone());
+            worst = worst.max(run_test::one(&plan, &self.bench.store)?);
+            let run = Run::load(&run_test::latest(&self.bench.store))?;
             let takeovers = availability::takeovers(&run);
             let figures = Quantiles::of(takeovers.iter().map(|takeover| takeover.ms)).to_value();
             let figure = |name: &str| figures[name].to_string();

@@ -52,6 +52,19 @@ pub(super) struct Options {
     pub(super) bin_old: Option<PathBuf>,
 }
 
+/// What a benchmark is told besides its length.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Bench {
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// The program under test [default: this workspace's]
+    #[arg(long, value_name = "PATH")]
+    pub(super) bin: Option<PathBuf>,
+    /// Where histories are kept
+    #[arg(long, value_name = "DIR", default_value = "store")]
+    pub(super) store: PathBuf,
+}
+
 impl Options {
     /// The plan, with a schedule drawn from the seed.
     ///

@@ -138,6 +138,8 @@ fn state_in(stat: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     #[test]
@@ -145,7 +147,14 @@ mod tests {
         assert_eq!(state_in("17 (log) D 1 17 17 0"), Some("D"));
         assert_eq!(state_in("17 (a) S (b) R 1 17"), Some("R"));
         assert_eq!(state_in(""), None);
-        // No process; this one has threads, in other tests, that wait for a disk.
-        assert_eq!(hanging_threads(0), 0);
+        // One that waits for its input: this process has threads, in other tests, that wait for a
+        // disk. An answer shows that it has started.
+        let mut waiting =
+            Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        waiting.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        waiting.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        assert_eq!(hanging_threads(waiting.id()), 0);
+        waiting.kill().unwrap();
+        waiting.wait().unwrap();
     }
 }
